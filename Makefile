@@ -1,0 +1,58 @@
+# `make help` lists what there is. Everything needs only Python 3.10 to 3.13 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check format lint types imports bench schema clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'setuptools>=77' wheel torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(STAMP) ## Create .venv and install hwcomp with the tested versions
+
+demo: $(STAMP) ## Compile the shipped digits network for this machine, and show what came of it
+	$(BIN)/hwcomp compile examples/digits/model.py --target host
+	@echo "Plain ONNX Runtime runs it:"
+	@$(BIN)/python examples/digits/run_plain.py build/digits-host/model.onnx
+
+test: $(STAMP) ## Run the test suite
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+format: $(STAMP) ## Write the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+lint: $(STAMP) ## Check format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+imports: $(STAMP) ## Check that imports go one way
+	$(BIN)/lint-imports
+
+check: lint types imports test ## Everything that must be green: format, lint, types, imports, tests
+
+bench: $(STAMP) ## Measure what the README claims (about 20 minutes on a quiet machine)
+	$(BIN)/python benchmarks/compile_models.py
+	$(BIN)/python benchmarks/cifar10.py
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/tables.py
+
+schema: $(STAMP) ## Write docs/manifest.schema.json
+	$(BIN)/python docs/write_schema.py
+
+clean: ## Remove what was built
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
