@@ -1,0 +1,102 @@
+"""Train ResNet-20 on CIFAR-10 and write the checkpoint that ``model.py`` loads.
+
+    HWCOMP_CIFAR10=cifar10_jpeg.npz python examples/cifar10/train.py --epochs 30
+
+An interrupted run goes on from its last finished epoch when the same command is given again.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from model import CHECKPOINT, ResNet20, normalise, read_split
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+BATCH = 128
+PAD = 4
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift each image of (N, 3, 32, 32) by up to four pixels and mirror half of them."""
+    n, _, height, width = images.shape
+    padded = F.pad(images, (PAD, PAD, PAD, PAD))
+    top, left = torch.randint(0, 2 * PAD + 1, (2, n, 1, 1), generator=generator)
+    columns = torch.arange(width).view(1, 1, width).expand(n, 1, width)
+    mirrored = torch.rand(n, 1, 1, generator=generator) < 0.5
+    columns = torch.where(mirrored, width - 1 - columns, columns) + left
+    rows = torch.arange(height).view(1, height, 1) + top
+    return padded.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1), rows, columns].permute(0, 3, 1, 2)
+
+
+def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return top-1 accuracy in percent."""
+    network.eval()
+    with torch.inference_mode():
+        hits = sum(
+            int((network(normalise(x)).argmax(1) == y).sum())
+            for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
+    return 100.0 * hits / len(labels)
+
+
+def main() -> None:
+    """Run the schedule: SGD with Nesterov momentum, one cycle of the learning rate."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--peak-rate", type=float, default=0.1)
+    parser.add_argument("--weight-decay", type=float, default=2e-4)
+    parser.add_argument("--start", type=Path, help="checkpoint to start from instead of random weights")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    options = parser.parse_args()
+
+    torch.manual_seed(options.seed)
+    train, test = read_split("train"), read_split("test")
+    if train is None or test is None:
+        parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see README.md beside this script)")
+    images, labels = train
+    network = ResNet20().to(memory_format=torch.channels_last)
+    if options.start is not None:
+        network.load_state_dict(load_file(options.start))
+    steps = options.epochs * (len(images) // BATCH)
+    optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True)
+    optimiser.param_groups[0]["weight_decay"] = options.weight_decay
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.peak_rate, total_steps=steps, pct_start=0.2)
+
+    progress = options.out.with_suffix(".progress.pt")
+    first = 0
+    if progress.exists():
+        state = torch.load(progress, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["epoch"]
+    for epoch in range(first, options.epochs):
+        generator = torch.Generator().manual_seed(options.seed * 100_003 + epoch)
+        start = time.perf_counter()
+        network.train()
+        order = torch.randperm(len(images), generator=generator)
+        for index in order[: len(order) // BATCH * BATCH].split(BATCH):
+            x = normalise(augment(images[index], generator)).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(network(x), labels[index])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+        torch.save(state | {"schedule": schedule.state_dict(), "epoch": epoch + 1}, progress)
+        print(
+            f"epoch {epoch + 1}/{options.epochs}: last loss {loss.item():.3f}, {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
+
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.out)
+    progress.unlink(missing_ok=True)
+    print(f"test accuracy {accuracy(network, *test):.2f} %, written to {options.out.name}")
+
+
+if __name__ == "__main__":
+    main()
