@@ -1,0 +1,130 @@
+r"""Latency from the roofline: an operator takes as long as its arithmetic or its memory traffic, whichever is longer.
+
+.. math:: t = \max\Big( \frac{2 M}{n f p\,\eta},\; \frac{B}{b} \Big) + o
+
+M: multiply-accumulates; n: cores in use; f: clock, cycles/s; p: operations per cycle and core, in float or 8 bits;
+:math:`\eta`: share of the peak that this class of operator reaches; B: bytes moved; b: bandwidth, bytes/s; o: what
+starting a kernel costs. Times in the table are microseconds. The maximum is that of [Williams2009]_; o is added here,
+because small operators are bound by neither.
+
+It needs no device and knows no runtime: a kernel that a runtime computes badly, say an int8 sigmoid, looks like any
+other.
+
+.. [Williams2009] S. Williams, A. Waterman, D. Patterson, "Roofline: an insightful visual performance model for
+   multicore architectures", Communications of the ACM 52(4), 2009.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hwcomp.analysis import OpFacts
+from hwcomp.cost import CostTable, Kernel
+from hwcomp.ops import FUNCTIONS, MODULES
+from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
+from hwcomp.space import SearchSpace
+from hwcomp.target import Target
+
+CACHE_BYTES_PER_CYCLE = 16
+"""Per core, from the shared cache: one 128-bit vector.
+
+A Zen 4 core streams weights from its L3 at 17 to 20 (measured, matrix times vector); an in-order Cortex-A53 loads half
+of 16, so there this is optimistic.
+"""
+
+ERROR = 0.4
+"""Relative error of a whole network, mostly towards too low.
+
+On x86_64 (seven networks, ResNet-20 to ViT-Tiny, ONNX Runtime 1.31.1, one thread of Zen 4) it was up to 24 % off in
+float, and 15 to 62 % too low when all of it was in int8, 40 % on average. On Cortex-A53, A72 and A76 such a roofline
+ranked 26 float networks well (Spearman 0.98) and was 16 to 20 % off after one fitted constant, but it was 2.8 times too
+low for small CIFAR networks in another runtime. Int8 on ARM, and any GPU, were never compared with a device.
+"""
+
+FLOAT_BITS = 32
+FREE = frozenset({"flatten", "reshape", "identity", "dropout"})
+"""Operators that only rename memory, or do nothing, at run time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """The roofline of one target.
+
+    Attributes:
+        target: whose hardware is assumed.
+        facts: work of every operator, by node name.
+        threads: how many cores may be used, at most.
+    """
+
+    target: Target
+    facts: Mapping[str, OpFacts]
+    threads: int
+
+    def cost_table(self, space: SearchSpace, kernels: Mapping[str, Mapping[str, Kernel]]) -> CostTable:  # noqa: ARG002
+        """Return the table in microseconds; ``kernels`` is not needed."""
+        site_us = {
+            site.name: {choice: self._site_us(self.facts[site.name], choice) for choice in site.candidates}
+            for site in space.sites
+        }
+        boundary_us = {edge.tensor: self._boundary_us(edge.elements) for edge in space.edges}
+        known = {*MODULES.values(), *FUNCTIONS.values()}
+        opaque = [site.name for site in space.sites if site.op not in known and self.facts[site.name].outputs > 0]
+        return CostTable(
+            space=space,
+            site_us=site_us,
+            quantize_us=boundary_us,
+            dequantize_us=boundary_us,
+            error=ERROR,
+            provenance="analytic",
+            notes=tuple(f"{name}: only its inputs and outputs are counted, not what happens inside" for name in opaque),
+        )
+
+    def _site_us(self, facts: OpFacts, choice: str) -> float:
+        if facts.op in FREE or facts.outputs == 0:
+            return 0.0  # nothing is computed, or no tensor: the graph only looks at a shape
+        hardware = self.target.hardware
+        operations_per_us = self._cores * hardware.clock_ghz * 1e3 * self._operations_per_cycle(facts, choice)
+        compute_us = 2 * facts.macs / (operations_per_us * hardware.efficiency[_class_of(facts)])
+        return max(compute_us, self._memory_us(_bytes_moved(facts, choice))) + hardware.kernel_overhead_us
+
+    def _operations_per_cycle(self, facts: OpFacts, choice: str) -> float:
+        # Instructions for 8-bit integers win by adding up several products of one output. A depthwise filter has no
+        # channels to add over, so it stays at the float rate (ONNX Runtime on Zen 4: 46 GOP/s int8, 63 GFLOP/s float).
+        if reads_integers(choice) and not facts.depthwise:
+            return self.target.hardware.int8_op_per_cycle
+        return self.target.hardware.float_flop_per_cycle
+
+    def _boundary_us(self, elements: int) -> float:
+        # one side is float, the other 8 bits, whichever way it goes
+        return self._memory_us(elements * (FLOAT_BITS + 8) / 8) + self.target.hardware.kernel_overhead_us
+
+    def _memory_us(self, moved_bytes: float) -> float:
+        hardware = self.target.hardware
+        bandwidth_gb_per_s = hardware.bandwidth_gb_per_s
+        if moved_bytes <= hardware.cache_bytes:
+            # never below main memory, so that a working set that outgrows the cache is never cheaper
+            cached = self._cores * hardware.clock_ghz * CACHE_BYTES_PER_CYCLE
+            bandwidth_gb_per_s = max(bandwidth_gb_per_s, cached)
+        return moved_bytes / (bandwidth_gb_per_s * 1e3)
+
+    @property
+    def _cores(self) -> int:
+        return min(self.threads, self.target.hardware.cores)
+
+
+def _class_of(facts: OpFacts) -> Literal["conv1x1", "conv3x3", "depthwise", "linear", "other"]:
+    if facts.depthwise:
+        return "depthwise"
+    if facts.op.startswith("conv"):
+        return "conv1x1" if facts.kernel == 1 else "conv3x3"
+    return "linear" if facts.op in ("linear", "matmul") else "other"
+
+
+def _bytes_moved(facts: OpFacts, choice: str) -> float:
+    weight_bits = FLOAT_BITS if choice == FLOAT else QUANTS[choice].weight_bits or FLOAT_BITS
+    input_bits = 8 if reads_integers(choice) else FLOAT_BITS
+    output_bits = 8 if writes_integers(choice) else FLOAT_BITS
+    return (facts.weights * weight_bits + facts.inputs * input_bits + facts.outputs * output_bits) / 8
+
+
+COST_MODEL = Roofline

@@ -1,0 +1,108 @@
+"""The output folder: ``model.onnx``, ``manifest.json``, ``report.html``. Plain ONNX Runtime loads the model."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from hwcomp.errors import InputError
+from hwcomp.manifest import SCHEMA_VERSION, Manifest
+from hwcomp.stages import write_atomically
+
+MODEL, MANIFEST, REPORT = "model.onnx", "manifest.json", "report.html"
+
+
+def prepare(folder: Path, *, force: bool) -> Path:
+    """Make sure that a folder can become an artifact, before any work is done.
+
+    Raises:
+        InputError: it holds something that hwcomp did not write (unless forced), or cannot be written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"'{folder}' is a file; give another --out.")
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder) and not force:
+        raise InputError(
+            f"'{folder}' exists and was not written by hwcomp; give another --out, or --force to write into it."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".hwcomp-probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"'{folder}' cannot be written to: {error.strerror or error}; give another --out.") from error
+    return folder
+
+
+def is_ours(folder: Path) -> bool:
+    """Return whether hwcomp wrote a folder, by its manifest."""
+    try:
+        return "schema_version" in json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+
+
+def write(folder: Path, model: bytes, manifest: Manifest, report: str) -> Manifest:
+    """Write an artifact, the manifest last, and return the manifest with the hashes of the files.
+
+    Raises:
+        InputError: the disk is full or read-only; what was there before is still whole.
+    """
+    contents = {MODEL: model, REPORT: report.encode()}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    complete = manifest.model_copy(update={"files": hashes})
+    try:
+        for name, content in contents.items():
+            write_atomically(folder / name, content)
+        write_atomically(folder / MANIFEST, complete.model_dump_json(indent=2).encode())
+    except OSError as error:
+        free = shutil.disk_usage(folder).free if folder.exists() else 0
+        raise InputError(
+            f"'{folder}' cannot be written: {error.strerror or error} ({free // 2**20} MB free); "
+            "make room or give another --out; finished stages are kept."
+        ) from error
+    return complete
+
+
+def read(folder: Path) -> Manifest:
+    """Read and check the manifest of an artifact.
+
+    Raises:
+        InputError: there is none, or it is damaged, or of a newer version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(f"'{folder}' is not an artifact: it has no {MANIFEST}.")
+    try:
+        data = json.loads(path.read_text())
+        if isinstance(data, dict) and isinstance(data.get("schema_version"), int):
+            version = data["schema_version"]
+            if version > SCHEMA_VERSION:
+                raise InputError(
+                    f"'{path}' is of schema version {version}, newer than this hwcomp knows ({SCHEMA_VERSION}): "
+                    "update hwcomp."
+                )
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"'{path}' is damaged: field '{where}': {first['msg']}; compile again.") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"'{path}' is damaged ({error}); compile again.") from error
+
+
+def model_path(folder: Path) -> Path:
+    """Return the path of an artifact's model after checking it against the manifest.
+
+    Raises:
+        InputError: it is missing or is not the file that was written.
+    """
+    manifest = read(folder)
+    path = folder / MODEL
+    if not path.is_file():
+        raise InputError(f"'{folder}' has no {MODEL}; compile again.")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.files.get(MODEL):
+        raise InputError(f"'{path}' is damaged: it is not the file that the manifest describes; compile again.")
+    return path

@@ -1,0 +1,218 @@
+"""What every bench gives and what they do alike: sensitivity, distances of outputs, accuracy."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, final
+
+from hwcomp.config import CompileConfig
+from hwcomp.console import Reporter
+from hwcomp.cost import CostTable
+from hwcomp.data import eval_samples
+from hwcomp.evaluation import accuracies, output_distance, reference_outputs
+from hwcomp.lowering.onnxruntime import Array
+from hwcomp.measurement import Measurement
+from hwcomp.prepared import Prepared
+from hwcomp.profiling import Profile
+from hwcomp.scheme import FLOAT
+from hwcomp.search.knapsack import Sensitivity, solve
+from hwcomp.search.post_training import Candidate
+from hwcomp.search.sensitivity import sensitivity
+from hwcomp.space import Assignment
+from hwcomp.stages import Stages, digest
+from hwcomp.workload import Workload
+
+DISTANCE_INPUTS = 16
+SENSITIVITY_INPUTS = 8
+VALIDATION_S = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """The chosen network with its final numbers.
+
+    Attributes:
+        candidate: what was chosen.
+        is_plain: whether it is the float baseline itself, because nothing was faster.
+        baseline: latency of the float baseline.
+        compiled: latency of the chosen network.
+        ratios: speed-up in each round; empty if not measured.
+        speedup: the median of the ratios, or the table's.
+        predicted_us: by the table, for a machine as fast as during the final rounds.
+        profile: where the chosen network's time goes; None if not measured.
+        accuracy: of (baseline, chosen) on the test data; None without it.
+        met: whether the budget holds.
+    """
+
+    candidate: Candidate
+    is_plain: bool
+    baseline: Measurement
+    compiled: Measurement
+    ratios: list[float]
+    speedup: float
+    predicted_us: float
+    profile: Profile | None
+    accuracy: tuple[float, float] | None
+    met: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a bench works with.
+
+    Attributes:
+        prepared: the workload, ready for search.
+        workload: as it was given.
+        config: what was asked.
+        stages: results of earlier runs.
+        reporter: prints progress.
+        threads: of the runtime.
+    """
+
+    prepared: Prepared
+    workload: Workload
+    config: CompileConfig
+    stages: Stages
+    reporter: Reporter
+    threads: int
+
+
+class Bench(ABC):
+    """Fills the cost table, checks candidates and gives the final numbers for one device.
+
+    Attributes:
+        context: what it works with.
+        float_us: latency of the float baseline when the table was made.
+        profiles: what was measured of whole networks; empty where nothing can be.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.float_us = 0.0
+        self.profiles: list[Profile] = []
+        self._reference: list[tuple[Array, ...]] = []
+
+    @abstractmethod
+    def cost_table(self) -> CostTable:
+        """Return the latency of every choice."""
+
+    @abstractmethod
+    def check(self, assignment: Assignment, predicted_us: float) -> Candidate:
+        """Lower an assignment, find its latency and see what it computes."""
+
+    @abstractmethod
+    def refine(self, candidate: Candidate) -> CostTable:
+        """Return the table that also knows where a candidate's time goes."""
+
+    @abstractmethod
+    def conclude(self, tried: list[Candidate]) -> Final:
+        """Return the last of the candidates, or the float baseline if that is not beaten, with its final numbers."""
+
+    @final
+    def sensitivity(self) -> Sensitivity:
+        """Measure the sensitivity of every choice, or take it from an earlier run."""
+        context = self.context
+        prepared, stage = context.prepared, context.reporter.stage("Sense")
+        key = digest(prepared.key, SENSITIVITY_INPUTS)
+        found = context.stages.has("sensitivity", key)
+        inputs = prepared.data.inputs[:SENSITIVITY_INPUTS]
+
+        def compute() -> Any:
+            with stage.bar("rounding one part at a time") as bar:
+                result = sensitivity(
+                    prepared.program,
+                    inputs,
+                    prepared.params,
+                    prepared.seen,
+                    prepared.target.weight_bits,
+                    progress=bar.share,
+                )
+            return asdict(result)
+
+        kept = context.stages.json("sensitivity", key, compute)
+        source = ", from an earlier run" if found else ""
+        stage.done(f"{len(kept['weights'])} weights and {len(kept['tensors'])} tensors rounded one at a time{source}")
+        return Sensitivity(weights=kept["weights"], tensors=kept["tensors"])
+
+    @final
+    def distance(self, model: bytes) -> float:
+        """Return the distance of a network's outputs from the float baseline's."""
+        inputs = self.context.prepared.data.inputs[:DISTANCE_INPUTS]
+        if not self._reference:
+            self._reference = reference_outputs(self.context.prepared.plain, inputs)
+        return output_distance(self._reference, model, inputs)
+
+    @final
+    def drop(self, model: bytes, latency_us: float) -> float | None:
+        """Return the points lost on held-out training samples, as many as fit `VALIDATION_S`; None without labels."""
+        labelled = self.context.prepared.data.validation
+        if not labelled or self.context.config.budget.max_drop is None:
+            return None
+        count = max(100, int(VALIDATION_S * 1e6 / (2 * max(latency_us, 1.0))))
+        before, after = accuracies(
+            [self.context.prepared.plain, model],
+            islice(labelled, count),
+            self.context.workload.metric,
+            self.context.threads,
+        )
+        return before - after
+
+    @final
+    def accuracy(self, model: bytes) -> tuple[float, float] | None:
+        """Return the metric of baseline and network on the test data, or None without it."""
+        labelled = eval_samples(self.context.workload)
+        if labelled is None:
+            return None
+        stage = self.context.reporter.stage("Evaluate")
+        with stage.bar("test data", total=0) as bar:
+            before, after = accuracies(
+                [self.context.prepared.plain, model],
+                labelled,
+                self.context.workload.metric,
+                self.context.threads,
+                bar.advance,
+            )
+        stage.done(f"metric on eval_data: float {before:.2f}, compiled {after:.2f}")
+        return before, after
+
+    @final
+    def met(self, candidate: Candidate, accuracy: tuple[float, float] | None) -> bool:
+        """Return whether a network meets the budget, on the test data too where there is any."""
+        budget = self.context.config.budget
+        kept = accuracy is None or budget.max_drop is None or accuracy[0] - accuracy[1] <= budget.max_drop
+        return kept and candidate.is_fast(budget) and candidate.is_accurate(budget)
+
+    @final
+    def plain_candidate(self, latency_us: float) -> Candidate:
+        """Return the float baseline itself as a candidate."""
+        assignment = self.context.prepared.space.everywhere()
+        return Candidate(
+            assignment=assignment,
+            model=self.context.prepared.plain,
+            predicted_us=latency_us,
+            latency_us=latency_us,
+            speedup=1.0,
+            distance=0.0,
+            drop=0.0,
+        )
+
+    @final
+    def report_reach(self, table: CostTable) -> None:
+        """Print the float latency and the fastest that the table knows."""
+        fastest = solve(table, Sensitivity(weights={}, tensors={}))
+        reach_us = table.predict_us(fastest) if fastest is not None else self.float_us
+        label = "" if table.provenance == "measured" else f" ({table.provenance})"
+        self.context.reporter.stage("Reach").done(
+            f"float {self.float_us / 1e3:.3f} ms, fastest {reach_us / 1e3:.3f} ms{label}, "
+            f"budget: {self.context.config.budget}"
+        )
+
+
+def describe(candidate: Candidate) -> str:
+    """Return in one line what a candidate is and how it did."""
+    integers = sum(choice != FLOAT for choice in candidate.assignment.values())
+    drop = "" if candidate.drop is None else f", {candidate.drop:.2f} points lost on held-out training samples"
+    return (
+        f"{integers} of {len(candidate.assignment)} operators quantised: {candidate.latency_us / 1e3:.3f} ms, "
+        f"{candidate.speedup:.2f}x, output distance {candidate.distance:.3f}{drop}"
+    )

@@ -1,0 +1,79 @@
+"""The bench of a device that is not here: latencies are a cost model's and carry its provenance.
+
+Outputs and accuracy are still those of the real ONNX file, run here.
+"""
+
+from typing import final
+
+from hwcomp.analysis import facts
+from hwcomp.benches.base import Bench, Context, Final, describe
+from hwcomp.cost import CostTable
+from hwcomp.cost_models.roofline import Roofline
+from hwcomp.kernels import kernels
+from hwcomp.measurement import estimated
+from hwcomp.search.post_training import Candidate
+from hwcomp.space import Assignment
+
+
+@final
+class PaperBench(Bench):
+    """Estimates for a device that is not here."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        prepared = context.prepared
+        model = Roofline(target=prepared.target, facts=facts(prepared.program), threads=context.threads)
+        self.table = model.cost_table(prepared.space, kernels(prepared.program))
+        self.float_us = self.table.predict_us({})
+
+    def cost_table(self) -> CostTable:
+        """Return the table that the roofline of the target gives."""
+        stage = self.context.reporter.stage("Table")
+        stage.done(
+            f"{self.context.prepared.target.name}, {self.context.threads} threads: {self.table.provenance} "
+            f"(no such device was measured), error about {100 * self.table.error:.0f} %"
+        )
+        return self.table
+
+    def check(self, assignment: Assignment, predicted_us: float) -> Candidate:
+        """Lower an assignment, estimate its latency and see what it computes."""
+        stage = self.context.reporter.stage("Try")
+        model = self.context.prepared.lower(assignment)
+        latency_us = self.table.predict_us(assignment)
+        candidate = Candidate(
+            assignment=assignment,
+            model=model,
+            predicted_us=predicted_us,
+            latency_us=latency_us,
+            speedup=self.float_us / latency_us,
+            distance=self.distance(model),
+            drop=self.drop(model, 1000.0),
+        )
+        stage.done(describe(candidate) + f" ({self.table.provenance})")
+        return candidate
+
+    def refine(self, candidate: Candidate) -> CostTable:  # noqa: ARG002
+        """Return the same table: nothing was measured."""
+        return self.table
+
+    def conclude(self, tried: list[Candidate]) -> Final:
+        """Return the best candidate, or the float network where nothing is estimated to be faster."""
+        best = tried[-1] if tried else self.plain_candidate(self.float_us)
+        budget = self.context.config.budget
+        is_plain = best.speedup <= 1.0 or (budget.kind == "fastest" and not best.is_accurate(budget))
+        if is_plain:
+            best = self.plain_candidate(self.float_us)
+        accuracy = self.accuracy(best.model)
+        provenance = self.table.provenance
+        return Final(
+            candidate=best,
+            is_plain=is_plain,
+            baseline=estimated(self.float_us, self.context.threads, provenance),
+            compiled=estimated(best.latency_us, self.context.threads, provenance),
+            ratios=[],
+            speedup=best.speedup,
+            predicted_us=best.latency_us,
+            profile=None,
+            accuracy=accuracy,
+            met=self.met(best, accuracy),
+        )

@@ -1,0 +1,180 @@
+"""The ``hwcomp`` command: options in, exit code out; no logic. Heavy imports happen inside the commands."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hwcomp import __version__
+
+app = typer.Typer(
+    name="hwcomp",
+    help="The fastest network on your hardware, at the accuracy you ask for, with proof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+INTERRUPTED = 130
+
+Model = Annotated[str, typer.Argument(help="model.py, or model.py:NAME for another factory in it.", metavar="MODEL")]
+TargetName = Annotated[str, typer.Option("--target", "-t", help="host, arm, gpu, ... or the path of a .toml file.")]
+Artifact = Annotated[Path, typer.Argument(help="Folder that `hwcomp compile` wrote.", metavar="ARTIFACT")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime; all cores if not given.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Find out what `hwcomp COMMAND --help` says of each command below."""
+    context.obj = debug
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def compile(  # noqa: A001 - the verb of the field
+    model: Model,
+    target: TargetName = "host",
+    latency: Annotated[str | None, typer.Option(help="Budget with its unit: 4ms, 350us.")] = None,
+    speedup: Annotated[str | None, typer.Option(help="Budget as a ratio to the float network: 2x.")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points of the metric that may be lost (1.0 if no other budget is given).")
+    ] = None,
+    calibration: Annotated[int, typer.Option(min=1, help="Number of calibration inputs.")] = 64,
+    threads: Threads = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Output folder; build/NAME-TARGET if not given.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not hwcomp's.")] = False,
+    ranges: Annotated[str, typer.Option(help="Activation ranges by mse, percentile or minmax.")] = "mse",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest on stdout, and nothing else.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done; measure and write nothing.")
+    ] = False,
+) -> None:
+    """Compile a network for a target, measure it, and write an artifact with the proof."""
+    from hwcomp import commands
+
+    options = commands.CompileOptions(
+        target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
+        seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run,
+    )  # fmt: skip
+    commands.compile_model(model, options, as_json=as_json)
+
+
+@app.command()
+def bench(
+    artifact: Artifact,
+    against: Annotated[
+        Path | None, typer.Option(help="Another artifact or .onnx file; its float network if not given.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Blocks of each, in turn.")] = 10,
+    threads: Threads = None,
+) -> None:
+    """Time an artifact against another, in interleaved and paired rounds."""
+    from hwcomp import commands
+
+    commands.bench(artifact, against, rounds, threads)
+
+
+@app.command()
+def run(
+    artifact: Artifact,
+    inputs: Annotated[list[Path], typer.Option("--input", "-i", help="One .npy file for each input, in order.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the output, as .npy.")],
+    threads: Threads = None,
+) -> None:
+    """Run an artifact on arrays from files."""
+    from hwcomp import commands
+
+    commands.run(artifact, inputs, output, threads)
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="model.py, or model.py:NAME.", metavar="[MODEL]")] = None,
+    target: TargetName = "host",
+    threads: Threads = None,
+) -> None:
+    """Tell what is installed and usable here; of a model, what can be traced and quantised, and what can be reached."""
+    from hwcomp import commands
+
+    commands.doctor(model, target, threads)
+
+
+@app.command()
+def targets(
+    action: Annotated[str | None, typer.Argument(help="`show` for one target.", metavar="[show")] = None,
+    name: Annotated[str | None, typer.Argument(help="Which.", metavar="NAME]")] = None,
+) -> None:
+    """List the targets, or show one: `hwcomp targets show arm`."""
+    from hwcomp import commands
+
+    commands.targets(action, name)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write model.py.")] = Path(),
+) -> None:
+    """Write a commented model.py to start from."""
+    from hwcomp import commands
+
+    commands.init(folder)
+
+
+@app.command()
+def report(
+    artifact: Artifact,
+    all_sites: Annotated[bool, typer.Option("--all", help="Every operator, not only the slowest.")] = False,
+) -> None:
+    """Show the report of an artifact again, and write its report.html anew."""
+    from hwcomp import commands
+
+    commands.report(artifact, all_sites=all_sites)
+
+
+def entry() -> None:
+    """Run the command; turn what goes wrong into one sentence on stderr and an exit code."""
+    sys.exit(_guarded(app))
+
+
+def _guarded(command: Callable[..., Any]) -> int:
+    from hwcomp.errors import HwcompError
+
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        command(standalone_mode=False)
+    except HwcompError as error:
+        if debug:
+            raise
+        typer.secho(f"hwcomp: {error}", err=True, fg=typer.colors.RED)
+        return error.exit_code
+    except typer.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except Exception as error:  # noqa: BLE001 - raised again unless it is a usage error
+        return _usage_or_raise(error)
+    return 0
+
+
+def _interrupted() -> int:
+    typer.secho("hwcomp: interrupted; finished stages are kept, the same command goes on from them", err=True)
+    return INTERRUPTED
+
+
+def _usage_or_raise(error: Exception) -> int:
+    """Print a usage error as the command line library does; anything else is a defect and keeps its traceback."""
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if show is None or code is None:
+        raise error
+    show()
+    return int(code)

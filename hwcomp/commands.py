@@ -1,0 +1,180 @@
+"""What each command does: from options to calls of the library, and what is printed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from hwcomp import artifact as artifacts
+from hwcomp.config import DEFAULT_MAX_DROP, Budget, CompileConfig, Fastest, Latency, Speedup
+from hwcomp.console import Reporter
+from hwcomp.errors import InputError
+from hwcomp.target import ALIASES, HOST, available, load, source
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions:
+    """The options of ``hwcomp compile`` as they were typed."""
+
+    target: str
+    latency: str | None
+    speedup: str | None
+    max_drop: float | None
+    calibration: int
+    threads: int | None
+    seed: int
+    out: Path | None
+    force: bool
+    ranges: str
+    dry_run: bool
+
+    def config(self) -> CompileConfig:
+        """Return the checked configuration.
+
+        Raises:
+            InputError: an option makes no sense, or two contradict each other.
+        """
+        given = {key: value for key, value in vars(self).items() if key not in ("latency", "speedup", "max_drop")}
+        try:
+            return CompileConfig(budget=self._budget(), **given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"Option --{first['loc'][0]}: {first['msg']} (found {first['input']!r}).") from error
+
+    def _budget(self) -> Budget:
+        if self.latency is not None and self.speedup is not None:
+            raise InputError("Give --latency or --speedup, not both.")
+        if self.latency is not None:
+            return Latency(self.latency, self.max_drop)
+        if self.speedup is not None:
+            return Speedup(self.speedup, self.max_drop)
+        return Fastest(DEFAULT_MAX_DROP if self.max_drop is None else self.max_drop)
+
+
+def compile_model(model: str, options: CompileOptions, *, as_json: bool) -> None:
+    """Compile, and print the report or the manifest."""
+    config = options.config()
+    load(config.target)
+    console = Console(stderr=as_json)
+    with console.status("loading the model"):
+        from hwcomp.pipeline import compile_workload, default_folder
+        from hwcomp.report import render_terminal
+        from hwcomp.workload import load_workload
+
+        workload = load_workload(model)
+    reporter = Reporter(console)
+    if config.dry_run:
+        from hwcomp.diagnosis import plan_of
+
+        plan_of(workload, config, reporter)
+        return
+    try:
+        result = compile_workload(workload, config, reporter)
+    except Exception:
+        folder = config.out or default_folder(workload, load(config.target))
+        if as_json and artifacts.is_ours(folder):
+            print((folder / artifacts.MANIFEST).read_text())
+        raise
+    if as_json:
+        print(result.report.model_dump_json(indent=2))
+        return
+    console.print(render_terminal(result.report))
+    names = f"{artifacts.MODEL}, {artifacts.MANIFEST}, {artifacts.REPORT}"
+    console.print(f"         {result.artifact} ({names})", highlight=False, soft_wrap=True)
+
+
+def bench(folder: Path, against: Path | None, rounds: int, threads: int | None) -> None:
+    """Time an artifact against another one, an ONNX file, or the float network it was made from."""
+    from hwcomp.benching import compare_artifacts
+
+    console = Console()
+    compare_artifacts(folder, against, rounds, threads, Reporter(console))
+
+
+def run(folder: Path, inputs: list[Path], output: Path, threads: int | None) -> None:
+    """Run an artifact on arrays from .npy files."""
+    from hwcomp.runtime import load as load_artifact
+
+    session = load_artifact(folder, threads)
+    result = session(*(_read_array(path) for path in inputs))
+    arrays: Any = result if isinstance(result, tuple) else (result,)
+    for index, array in enumerate(arrays):
+        path = output if len(arrays) == 1 else output.with_name(f"{output.stem}_{index}.npy")
+        try:
+            np.save(path, array, allow_pickle=False)
+        except OSError as error:
+            raise InputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+
+
+def _read_array(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"'{path}' is not a plain .npy array: {error}.") from error
+
+
+def doctor(model: str | None, target: str, threads: int | None) -> None:
+    """Print what is installed and usable, and what can be done with a model."""
+    from hwcomp.diagnosis import diagnose_environment, diagnose_model
+
+    console = Console()
+    diagnose_environment(console)
+    if model is not None:
+        from hwcomp.workload import load_workload
+
+        config = CompileConfig(target=target, threads=threads)
+        diagnose_model(load_workload(model), config, Reporter(console))
+
+
+def targets(action: str | None, name: str | None) -> None:
+    """List the targets, or print one."""
+    console = Console()
+    if action is None:
+        table = Table("target", "machine", "activations", "description")
+        for known in available():
+            target = load(known)
+            shown = f"{known} -> {target.name}" if known in ALIASES else known
+            table.add_row(shown, target.machine, target.activation, target.description)
+        console.print(table)
+        return
+    if action != "show" or name is None:
+        raise InputError("Write `hwcomp targets`, or `hwcomp targets show NAME`.")
+    if name == HOST:
+        console.print_json(load(HOST).model_dump_json())
+        return
+    target = load(name)
+    text = Path(name).read_text() if name.endswith(".toml") else source(target.name)
+    print(text, end="")
+
+
+def init(folder: Path) -> None:
+    """Write a commented model.py."""
+    from importlib.resources import files
+
+    path = folder / "model.py"
+    if path.exists():
+        raise InputError(f"'{path}' exists already; give another folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text((files("hwcomp") / "templates" / "model.py.txt").read_text())
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    Console().print(f"Wrote {path}; fill it in, then: hwcomp compile {path} --target host", highlight=False)
+
+
+def report(folder: Path, *, all_sites: bool) -> None:
+    """Print the report of an artifact and write its HTML form anew."""
+    from hwcomp.report import render_terminal, write_html
+
+    manifest = artifacts.read(folder)
+    console = Console()
+    console.print(render_terminal(manifest, all_sites=all_sites))
+    path = folder / artifacts.REPORT
+    write_html(manifest, path)
+    console.print(f"         {path}", highlight=False, soft_wrap=True)

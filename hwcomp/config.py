@@ -1,0 +1,109 @@
+"""What the user may ask for."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hwcomp.errors import InputError
+
+UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+DEFAULT_MAX_DROP = 1.0
+
+
+class Budget(BaseModel):
+    """A limit that the compiled network must meet.
+
+    Attributes:
+        kind: "latency" (at most value microseconds), "speedup" (at least value times the float network) or
+            "fastest" (no limit: as fast as the accuracy allows).
+        value: see kind; 0 for "fastest".
+        max_drop: points of the metric that may be lost; None for no limit.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["latency", "speedup", "fastest"]
+    value: float = 0.0
+    max_drop: float | None = None
+
+    def __str__(self) -> str:
+        allowed = "" if self.max_drop is None else f" within {self.max_drop:g} points"
+        if self.kind == "latency":
+            return f"{self.value / 1e3:g} ms{allowed}"
+        return f"{self.value:g}x{allowed}" if self.kind == "speedup" else f"as fast as possible{allowed}"
+
+
+def Latency(text: str, max_drop: float | None = None) -> Budget:  # noqa: N802 - reads as a type where it is used
+    """Return the budget of a latency written with its unit: "4ms", "350us", "0.2 s".
+
+    Raises:
+        InputError: no unit, or not a positive number.
+    """
+    match = re.fullmatch(r"\s*([-+0-9.eE]+)\s*(us|µs|ms|s)?\s*", text)
+    if match is None:
+        raise InputError(f"Latency '{text}' is not a number with a unit; write for example 4ms, 350us or 0.2s.")
+    if match.group(2) is None:
+        raise InputError(f"Latency '{text}' has no unit; write {text.strip()}ms or {text.strip()}us.")
+    value = _positive(match.group(1), f"Latency '{text}'") * UNITS_US[match.group(2).replace("µ", "u")]
+    return Budget(kind="latency", value=value, max_drop=_checked_drop(max_drop))
+
+
+def Speedup(text: str | float, max_drop: float | None = None) -> Budget:  # noqa: N802
+    """Return the budget of a speed-up over the float network: "2x", "1.5", 2.
+
+    Raises:
+        InputError: not a positive number.
+    """
+    value = _positive(str(text).strip().removesuffix("x"), f"Speed-up '{text}'")
+    return Budget(kind="speedup", value=value, max_drop=_checked_drop(max_drop))
+
+
+def Fastest(max_drop: float = DEFAULT_MAX_DROP) -> Budget:  # noqa: N802
+    """Return the budget that asks for the fastest network that loses at most ``max_drop`` points."""
+    return Budget(kind="fastest", max_drop=_checked_drop(max_drop))
+
+
+def _positive(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise InputError(f"{what} is not a number; write for example 4ms or 2x.") from None
+    if not 0 < value < float("inf"):
+        raise InputError(f"{what} must be greater than zero.")
+    return value
+
+
+def _checked_drop(max_drop: float | None) -> float | None:
+    if max_drop is not None and not 0 <= max_drop < float("inf"):
+        raise InputError(f"The largest drop must be zero or more points; found {max_drop:g}.")
+    return max_drop
+
+
+class CompileConfig(BaseModel):
+    """Options of one compilation.
+
+    Attributes:
+        target: name, alias or path of a target.
+        budget: what must be met.
+        calibration: number of calibration inputs.
+        threads: of the runtime; None for all cores of the target.
+        seed: of everything random; the same seed gives the same assignment from the same table.
+        out: folder of the artifact; None for build/NAME-TARGET.
+        force: overwrite a folder that hwcomp did not write.
+        ranges: how activation ranges are chosen.
+        dry_run: stop before anything is measured or written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str = "host"
+    budget: Budget = Budget(kind="fastest", max_drop=DEFAULT_MAX_DROP)
+    calibration: Annotated[int, Field(gt=0)] = 64
+    threads: Annotated[int, Field(gt=0)] | None = None
+    seed: int = 0
+    out: Path | None = None
+    force: bool = False
+    ranges: Literal["minmax", "percentile", "mse"] = "mse"
+    dry_run: bool = False

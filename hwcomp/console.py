@@ -1,0 +1,58 @@
+"""What a person sees while hwcomp works: stage lines, and progress bars on everything that takes long."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """A running progress bar."""
+
+    def __init__(self, progress: Progress, total: float) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=total)
+
+    def advance(self) -> None:
+        """One more step is done."""
+        self._progress.advance(self._task)
+
+    def share(self, done: float) -> None:
+        """Set the share of the total that is done, for bars of total 1."""
+        self._progress.update(self._task, completed=done)
+
+
+class Stage:
+    """One line of the flow; its text is printed when the stage is done, with the time it took if that was long."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._start = time.monotonic()
+
+    def done(self, text: str) -> None:
+        """Print what came of it."""
+        seconds = time.monotonic() - self._start
+        took = f" [dim]({seconds:.0f} s)[/dim]" if seconds >= 2 else ""
+        self._console.print(f"[bold]{self._name:<10}[/bold]{text}{took}", soft_wrap=True, highlight=False)
+
+    @contextmanager
+    def bar(self, what: str, total: float = 1.0) -> Iterator[Bar]:
+        """Show a bar with the time left while the body runs; it vanishes when done."""
+        columns = (
+            TextColumn(f"[bold]{self._name:<10}[/bold]{what}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+        )  # fmt: skip
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            yield Bar(progress, total)
+
+
+class Reporter:
+    """Prints stages; a silent one for library use."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(quiet=True)
+
+    def stage(self, name: str) -> Stage:
+        """Begin a stage."""
+        return Stage(self.console, name)

@@ -1,0 +1,123 @@
+"""What an assignment costs on a target: kernels, latencies with their provenance, and the table a search reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.space import Assignment, SearchSpace
+
+Provenance = Literal["measured", "simulated", "analytic"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kernel:
+    """What the runtime executes for one site and one choice, or at one boundary between number formats.
+
+    Attributes:
+        op: operator, or "quantize" / "dequantize" for a boundary.
+        scheme: name of the scheme it computes in.
+        shape: canonical text of everything else that its speed depends on: tensor shapes, window, stride, groups, tail.
+    """
+
+    op: str
+    scheme: str
+    shape: str
+
+    @property
+    def key(self) -> str:
+        """Canonical text, the key of the latency store."""
+        return f"{self.op}|{self.scheme}|{self.shape}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """A latency in microseconds, and where it comes from.
+
+    Attributes:
+        us: the median, or the model's value.
+        provenance: "measured" on that device, "simulated" or "analytic".
+        error: relative error, if it is a model's; 0 if measured.
+    """
+
+    us: float
+    provenance: Provenance
+    error: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CostTable:
+    r"""Latency of every site and candidate, and of every boundary between integers and float.
+
+    .. math:: T(a) = c \Big( \sum_s t_s(a_s) + \sum_e q_e [\text{made in float, read as integers}]
+              + \sum_e d_e [\text{made as integers, read in float}] \Big)
+
+    Attributes:
+        space: what may be chosen.
+        site_us: t, site -> candidate -> microseconds.
+        quantize_us: q, tensor -> microseconds, with the change of memory layout that it brings.
+        dequantize_us: d, likewise.
+        correction: c, from the sum of kernels to the whole run.
+        error: relative error of T, found on runs that were not used for fitting.
+        provenance: of all entries; kinds are never mixed.
+    """
+
+    space: SearchSpace
+    site_us: Mapping[str, Mapping[str, float]]
+    quantize_us: Mapping[str, float]
+    dequantize_us: Mapping[str, float]
+    correction: float = 1.0
+    error: float = 0.0
+    provenance: Provenance = "measured"
+    notes: tuple[str, ...] = field(default=())
+
+    def predict_us(self, assignment: Assignment) -> float:
+        """Return T of one assignment."""
+        chosen = self.space.complete(assignment)
+        total = sum(self.site_us[name][choice] for name, choice in chosen.items())
+        for edge in self.space.edges:
+            made = writes_integers(chosen.get(edge.tensor, FLOAT))
+            read = [reads_integers(chosen.get(reader, FLOAT)) for reader in edge.readers]
+            if not made and any(read):
+                total += self.quantize_us[edge.tensor]
+            if made and not all(read):
+                total += self.dequantize_us[edge.tensor]
+        return self.correction * total
+
+    def expected_us(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Return the expectation of T when every site draws its candidate independently; differentiable.
+
+        Args:
+            probabilities: site -> tensor (candidates,), in the order of the site's candidates; a site that is not
+                named is float.
+        """
+        total = torch.zeros(())
+        reads: dict[str, Tensor] = {}
+        writes: dict[str, Tensor] = {}
+        for site in self.space.sites:
+            surely_float = torch.tensor([float(c == FLOAT) for c in site.candidates])
+            p = probabilities.get(site.name, surely_float)
+            total = total + (p * torch.tensor([self.site_us[site.name][c] for c in site.candidates])).sum()
+            reads[site.name] = (p * torch.tensor([float(reads_integers(c)) for c in site.candidates])).sum()
+            writes[site.name] = (p * torch.tensor([float(writes_integers(c)) for c in site.candidates])).sum()
+        zero = torch.zeros(())
+        for edge in self.space.edges:
+            made = writes.get(edge.tensor, zero)
+            none_reads, all_read = torch.ones(()), torch.ones(())
+            for reader in dict.fromkeys(edge.readers):
+                none_reads = none_reads * (1 - reads.get(reader, zero))
+                all_read = all_read * reads.get(reader, zero)
+            total = total + (1 - made) * (1 - none_reads) * self.quantize_us[edge.tensor]
+            total = total + made * (1 - all_read) * self.dequantize_us[edge.tensor]
+        return self.correction * total
+
+
+class CostModel(Protocol):
+    """Something that can fill a table for a search space; one file each in ``hwcomp.cost_models``."""
+
+    def cost_table(self, space: SearchSpace, kernels: Mapping[str, Mapping[str, Kernel]]) -> CostTable:
+        """Return the table; ``kernels`` describes site -> candidate -> kernel."""
+        ...

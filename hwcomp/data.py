@@ -1,0 +1,83 @@
+"""Chooses calibration and validation inputs from what the workload has; test data is never among them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwcomp.errors import InputError
+from hwcomp.generate import generate_inputs
+from hwcomp.program import Inputs
+from hwcomp.workload import Workload, samples
+
+VALIDATION_SAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchData:
+    """What a search may look at.
+
+    Attributes:
+        inputs: calibration inputs, each of the example's shape.
+        source: in words, where they come from.
+        validation: labelled samples (inputs, targets) of the training data that calibration does not use.
+    """
+
+    inputs: list[Inputs]
+    source: str
+    validation: list[tuple[Inputs, Any]]
+
+
+def search_data(
+    workload: Workload, count: int, seed: int, progress: Callable[[float], None] = lambda _: None
+) -> SearchData:
+    """Return calibration data from ``calibration_data``, else ``train_data``, else generated.
+
+    Raises:
+        InputError: the data is empty, does not fit the model, or holds NaN or infinity.
+    """
+    for name in ("calibration_data", "train_data"):
+        batches = _batches(workload, name)
+        if batches is None:
+            continue
+        reader = samples(batches, workload.example_inputs)
+        inputs = [_checked(x, name) for x, _ in islice(reader, count)]
+        if not inputs:
+            raise InputError(f"{name} is empty; give at least one batch, or leave it out to have inputs generated.")
+        rest = list(islice(reader, VALIDATION_SAMPLES)) if name == "train_data" else _validation(workload)
+        labelled = [(x, y) for x, y in rest if y is not None]
+        return SearchData(inputs=inputs, source=f"{len(inputs)} inputs of {name}", validation=labelled)
+    inputs, source = generate_inputs(workload.model, workload.example_inputs, count, seed, progress=progress)
+    return SearchData(inputs=inputs, source=source, validation=[])
+
+
+def _validation(workload: Workload) -> list[tuple[Inputs, Any]]:
+    batches = _batches(workload, "train_data")
+    return [] if batches is None else list(islice(samples(batches, workload.example_inputs), VALIDATION_SAMPLES))
+
+
+def _batches(workload: Workload, name: str) -> Iterable[Any] | None:
+    source = getattr(workload, name)
+    if source is None:
+        return None
+    try:
+        batches: Iterable[Any] | None = source() if callable(source) else source
+    except Exception as error:
+        raise InputError(f"{name}() failed: {type(error).__name__}: {error}.") from error
+    return batches
+
+
+def eval_samples(workload: Workload) -> Iterable[tuple[Inputs, Any]] | None:
+    """Return the labelled test samples, or None if the workload has none."""
+    batches = _batches(workload, "eval_data")
+    return None if batches is None else samples(batches, workload.example_inputs)
+
+
+def _checked(inputs: Inputs, name: str) -> Inputs:
+    for x in inputs:
+        if isinstance(x, Tensor) and x.is_floating_point() and not bool(torch.isfinite(x).all()):
+            raise InputError(f"{name} holds NaN or infinity; clean it before calibrating.")
+    return inputs

@@ -1,0 +1,1 @@
+"""Where models run and are timed; one kind of device per file."""

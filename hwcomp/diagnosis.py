@@ -1,0 +1,98 @@
+"""``hwcomp doctor``: what is installed and usable, what of a model can be quantised, and what could be reached."""
+
+from collections import Counter
+from importlib.util import find_spec
+
+from rich.console import Console
+from rich.table import Table
+
+from hwcomp.analysis import facts
+from hwcomp.benches import Context, LocalBench
+from hwcomp.config import CompileConfig
+from hwcomp.console import Reporter
+from hwcomp.cost import CostTable
+from hwcomp.cost_models.roofline import Roofline
+from hwcomp.fingerprint import environment
+from hwcomp.kernels import kernels, search_space
+from hwcomp.pipeline import traced
+from hwcomp.prepared import prepare_for_search
+from hwcomp.program import Program
+from hwcomp.search.knapsack import Sensitivity, solve
+from hwcomp.space import SearchSpace
+from hwcomp.stages import Stages, cache_root
+from hwcomp.target import load
+from hwcomp.workload import Workload
+
+RUNTIMES = {"onnxruntime": "runs and measures artifacts", "tvm": "compiles own kernels and stand-alone libraries"}
+
+
+def diagnose_environment(console: Console) -> None:
+    """Print the machine, the versions, and what is usable."""
+    table = Table("here", "found", show_header=True)
+    for key, value in environment().items():
+        table.add_row(key, value)
+    for runtime, purpose in RUNTIMES.items():
+        found = find_spec(runtime) is not None
+        table.add_row(runtime, f"[green]usable[/green]: {purpose}" if found else f"not installed: {purpose}")
+    host = load("host")
+    table.add_row("integers", f"{host.activation} activations, {host.weight_bits}-bit weights")
+    console.print(table)
+
+
+def diagnose_model(workload: Workload, config: CompileConfig, reporter: Reporter) -> None:
+    """Print what of a model can be quantised, what not and why, and the latencies within reach."""
+    target = load(config.target)
+    program = traced(workload, target, reporter)
+    space = search_space(program)
+    table = Table("operator", "sites", "schemes", title=f"{workload.name} on {target.name}")
+    kinds = Counter((site.op, ", ".join(site.candidates)) for site in space.sites)
+    for (op, schemes), count in kinds.most_common():
+        table.add_row(op, str(count), schemes)
+    reporter.console.print(table)
+    for note in program.notes:
+        reporter.console.print(f"  {note.site}: {note.reason}", highlight=False, soft_wrap=True)
+    report_reach(workload, program, space, config, reporter)
+
+
+def report_reach(
+    workload: Workload, program: Program, space: SearchSpace, config: CompileConfig, reporter: Reporter
+) -> None:
+    """Print the size of the space and the smallest, default and largest latency within reach: measured, if here."""
+    target = load(config.target)
+    threads = config.threads or target.hardware.cores
+    if target.local:
+        stages = Stages(cache_root())
+        prepared = prepare_for_search(workload, program, target, config, stages, reporter)
+        context = Context(
+            prepared=prepared, workload=workload, config=config, stages=stages, reporter=reporter, threads=threads
+        )
+        table: CostTable = LocalBench(context).cost_table()
+    else:
+        table = Roofline(target=target, facts=facts(program), threads=threads).cost_table(space, kernels(program))
+    nothing = Sensitivity(weights={}, tensors={})
+    fastest = solve(table, nothing)
+    slowest = max(table.predict_us(space.everywhere(scheme)) for scheme in ("int8", "weight8", "weight4"))
+    default = table.predict_us({})
+    smallest = table.predict_us(fastest) if fastest is not None else default
+    reporter.stage("Reach").done(
+        f"smallest {smallest / 1e3:.3f} ms, float (default) {default / 1e3:.3f} ms, largest "
+        f"{max(slowest, default) / 1e3:.3f} ms; {table.provenance}, +-{100 * table.error:.0f} %; "
+        f"10^{space.size_log10:.0f} assignments"
+    )
+
+
+def plan_of(workload: Workload, config: CompileConfig, reporter: Reporter) -> None:
+    """Print what a compilation would do, without measuring or writing anything."""
+    target = load(config.target)
+    program = traced(workload, target, reporter)
+    space = search_space(program)
+    threads = config.threads or target.hardware.cores
+    table = Roofline(target=target, facts=facts(program), threads=threads).cost_table(space, kernels(program))
+    fastest = solve(table, Sensitivity(weights={}, tensors={}))
+    smallest = table.predict_us(fastest) if fastest is not None else table.predict_us({})
+    measured = "it would be measured here" if target.local else "no such device is here: estimates would stand"
+    reporter.stage("Plan").done(
+        f"budget: {config.budget}; {len(space.free)} operators to choose for, 10^{space.size_log10:.0f} assignments; "
+        f"float about {table.predict_us({}) / 1e3:.3f} ms, fastest about {smallest / 1e3:.3f} ms (analytic, "
+        f"+-{100 * table.error:.0f} %); {measured}. Dry run: nothing was measured or written."
+    )

@@ -1,0 +1,31 @@
+"""Every exception that hwcomp raises on purpose; the command line turns each into one sentence and an exit code."""
+
+from typing import ClassVar
+
+
+class HwcompError(Exception):
+    """Something the user can act on: the text says what was wrong, what was found and what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class InputError(HwcompError):
+    """The model, the data, the target or an option cannot be used as given."""
+
+
+class BudgetError(HwcompError):
+    """The budget cannot be met; the fastest point that was reached is in the message and in the output folder."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class PassError(HwcompError):
+    """A pass broke the program: a defect of the pass, named together with the passes before it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class LoweringError(HwcompError):
+    """The runtime refused a graph that was lowered for it."""
+
+    exit_code: ClassVar[int] = 1

@@ -1,0 +1,79 @@
+"""What an exported network computes: its outputs, their distance from another's, and its accuracy."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwcomp.lowering.onnxruntime import Array, open_session
+from hwcomp.program import Inputs
+from hwcomp.workload import Metric
+
+GROUP = 256
+"""Samples that are scored together: metrics get batches of this size."""
+
+
+class Runner:
+    """Runs an exported network on torch tensors."""
+
+    def __init__(self, model: bytes | Path, threads: int) -> None:
+        self.session = open_session(model, threads)
+        self.names = [item.name for item in self.session.get_inputs()]
+
+    def __call__(self, inputs: Inputs) -> tuple[Array, ...]:
+        """Return the outputs for one set of inputs."""
+        feed = {name: x.detach().numpy() for name, x in zip(self.names, inputs, strict=True)}
+        return tuple(self.session.run(None, feed))
+
+
+def output_distance(reference: Sequence[tuple[Array, ...]], model: bytes | Path, inputs: Sequence[Inputs]) -> float:
+    r"""Return the distance :math:`\| f - \hat f \| / \| f \|` of a network's outputs from reference outputs."""
+    runner = Runner(model, threads=1)
+    moved, scale = 0.0, 0.0
+    for expected, batch in zip(reference, inputs, strict=True):
+        for before, after in zip(expected, runner(batch), strict=True):
+            moved += float(np.square(before.astype(np.float64) - after.astype(np.float64)).sum())
+            scale += float(np.square(before.astype(np.float64)).sum())
+    return float(np.sqrt(moved / max(scale, 1e-30)))
+
+
+def reference_outputs(model: bytes | Path, inputs: Sequence[Inputs]) -> list[tuple[Array, ...]]:
+    """Return the outputs of a network for each input."""
+    runner = Runner(model, threads=1)
+    return [runner(batch) for batch in inputs]
+
+
+def accuracies(
+    models: Sequence[bytes | Path],
+    labelled: Iterable[tuple[Inputs, Any]],
+    metric: Metric,
+    threads: int,
+    progress: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """Return the metric of each model over labelled samples, weighted by samples; the data is read once."""
+    runners = [Runner(model, threads) for model in models]
+    scores = [0.0 for _ in models]
+    total, group = 0, []
+    for sample in labelled:
+        group.append(sample)
+        if len(group) == GROUP:
+            total += _score(runners, group, metric, scores)
+            progress()
+            group = []
+    if group:
+        total += _score(runners, group, metric, scores)
+    return [score / max(total, 1) for score in scores]
+
+
+def _score(runners: Sequence[Runner], group: Sequence[tuple[Inputs, Any]], metric: Metric, scores: list[float]) -> int:
+    targets = [y for _, y in group]
+    joined = torch.cat(targets) if isinstance(targets[0], Tensor) and targets[0].ndim else torch.as_tensor(targets)
+    for index, runner in enumerate(runners):
+        outputs = [runner(x) for x, _ in group]
+        columns = [torch.from_numpy(np.concatenate(column)) for column in zip(*outputs, strict=True)]
+        result: Any = columns[0] if len(columns) == 1 else tuple(columns)
+        scores[index] += float(metric(result, joined)) * len(group)
+    return len(group)

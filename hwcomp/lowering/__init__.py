@@ -1,0 +1,1 @@
+"""From programs to what runtimes execute; one runtime per file, heavy imports inside."""

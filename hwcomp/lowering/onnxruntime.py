@@ -1,0 +1,166 @@
+"""ONNX Runtime on the CPU: sessions, inputs, times of single kernels and which site each kernel belongs to."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from hwcomp.errors import InputError, LoweringError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = NDArray[np.generic]
+Feed = Mapping[str, Array]
+
+KERNEL_SUFFIX = "_kernel_time"
+LAYOUT_OPS = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
+QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+def open_session(
+    model: bytes | Path, threads: int, profile_prefix: str | None = None, optimized: Path | None = None
+) -> "onnxruntime.InferenceSession":
+    """Load a model; the file is refused if it is damaged.
+
+    Raises:
+        LoweringError: ONNX Runtime cannot load it.
+    """
+    import onnxruntime as ort  # noqa: PLC0415 - heavy, and needed only where something runs
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises classes of its own that share no base
+        first = str(error).strip().splitlines()[0]
+        raise LoweringError(f"ONNX Runtime cannot load the model: {first}") from error
+
+
+def check_feed(session: "onnxruntime.InferenceSession", feed: Feed) -> None:
+    """Check inputs against what a model wants.
+
+    Raises:
+        InputError: a name, a shape or a number format is not what the model wants.
+    """
+    wanted = {item.name: (tuple(item.shape), item.type) for item in session.get_inputs()}
+    if set(feed) != set(wanted):
+        raise InputError(f"The model's inputs are {', '.join(wanted)}; found {', '.join(feed) or 'none'}.")
+    for name, array in feed.items():
+        shape, kind = wanted[name]
+        if tuple(array.shape) != shape:
+            raise InputError(f"Input '{name}' must have shape {shape}, which it was compiled for; found {array.shape}.")
+        if kind == "tensor(float)" and array.dtype != np.float32:
+            raise InputError(f"Input '{name}' must be float32; found {array.dtype}.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """What a kernel is run for: a site, or a conversion of a tensor's number format or memory layout.
+
+    Attributes:
+        kind: "site" or "tensor".
+        name: of the node in the program that is, or makes, it.
+    """
+
+    kind: Literal["site", "tensor"]
+    name: str
+
+
+def kernel_times(model: bytes | Path, feed: Feed, threads: int, runs: int, warmup: int) -> dict[Owner, float]:
+    """Return the time of each owner's kernels in the context of the whole model, in microseconds per run.
+
+    The runtime's profile has whole microseconds, so the mean of the middle runs is taken, not the median.
+    """
+    with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        session = open_session(model, threads, str(Path(folder) / "profile"), optimized)
+        for _ in range(warmup + runs):
+            session.run(None, feed)
+        events = json.loads(Path(session.end_profiling()).read_text())
+        del session  # its threads spin while it lives
+        owners = kernel_owners(onnx.load(optimized, load_external_data=False).graph)
+    samples: dict[str, list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL_SUFFIX):
+            samples.setdefault(event["name"].removesuffix(KERNEL_SUFFIX), []).append(float(event["dur"]))
+    times: dict[Owner, float] = {}
+    for kernel, durations in samples.items():
+        owner = owners.get(kernel, Owner(kind="site", name=kernel.split("/")[0]))
+        per_run = len(durations) / (warmup + runs)
+        times[owner] = times.get(owner, 0.0) + per_run * _middle_mean(durations[-runs:])
+    return times
+
+
+def _middle_mean(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    cut = len(ordered) // 5
+    return float(np.mean(ordered[cut : len(ordered) - cut]))
+
+
+def kernel_owners(graph: onnx.GraphProto) -> dict[str, Owner]:
+    """Return the owner of every node of an optimised graph, by node name.
+
+    The names that lowering gave survive most fusions. Nodes that the runtime made itself are traced: a change of layout
+    back to the tensor that it changes, anything else forward to the output of the operator that it is a part of.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for value in node.input:
+            readers.setdefault(value, []).append(node)
+    return {node.name: _owner(node, makers, readers) for node in graph.node}
+
+
+def _owner(
+    node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], readers: Mapping[str, list[onnx.NodeProto]]
+) -> Owner:
+    site, _, rest = node.name.partition("/")
+    if node.op_type in QDQ_OPS and rest.startswith(("quantize", "dequantize")):
+        return Owner(kind="tensor", name=site)
+    if site and rest:
+        return Owner(kind="site", name=site)
+    if node.op_type in LAYOUT_OPS:
+        return Owner(kind="tensor", name=_site_behind(node, makers))
+    return Owner(kind="site", name=_site_ahead(node, readers) or _site_behind(node, makers))
+
+
+def _named_site(name: str) -> str | None:
+    site, _, rest = name.partition("/")
+    return site if site and rest else None
+
+
+def _site_behind(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
+    """Follow first inputs back to a named node or value, or to an input of the graph."""
+    value = node.input[0] if node.input else ""
+    while _named_site(value) is None and (maker := makers.get(value)) is not None:
+        if (site := _named_site(maker.name)) is not None:
+            return site
+        value = maker.input[0] if maker.input else ""
+    return _named_site(value) or value
+
+
+def _site_ahead(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> str | None:
+    """Follow outputs forward to the first named value; None where the graph ends first."""
+    for _ in range(8):
+        named = [site for value in node.output if (site := _named_site(value)) is not None]
+        if named:
+            return named[0]
+        following = [reader for value in node.output for reader in readers.get(value, [])]
+        if not following:
+            return None
+        node = following[0]
+    return None

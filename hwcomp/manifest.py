@@ -1,0 +1,129 @@
+"""The schema of ``manifest.json``: what was compiled, for what, and how fast it is."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hwcomp.measurement import Measurement
+
+SCHEMA_VERSION = 1
+
+Provenance = Literal["measured", "simulated", "analytic"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class LatencyUs(_Part):
+    """Latency in microseconds: median, 10th and 90th percentile of ``runs`` runs (0 runs: estimated)."""
+
+    median: float
+    p10: float
+    p90: float
+    runs: int
+    provenance: Provenance
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> "LatencyUs":
+        """Return the manifest's form of a measurement."""
+        return cls(
+            median=measurement.median_us,
+            p10=measurement.p10_us,
+            p90=measurement.p90_us,
+            runs=measurement.runs,
+            provenance=measurement.provenance,
+        )
+
+
+class BudgetReport(_Part):
+    """What was asked, and whether it was met; latency in microseconds, speed-up as a ratio, drop in points."""
+
+    kind: Literal["latency", "speedup", "fastest"]
+    value: float
+    max_drop: float | None
+    met: bool
+
+
+class Version(_Part):
+    """One network: float or compiled. Accuracy is the workload's metric on ``eval_data``; None without it."""
+
+    latency_us: LatencyUs
+    accuracy: float | None
+    size_bytes: int
+
+
+class Compiled(Version):
+    """The compiled network; the prediction is for the machine as fast as it was when the float one was measured."""
+
+    predicted_latency_us: float
+    output_distance: float
+
+
+class SiteReport(_Part):
+    """One operator: its choice and why; its own kernels in the compiled and in the float network, in microseconds."""
+
+    name: str
+    op: str
+    choice: str
+    reason: str
+    latency_us: float
+    baseline_latency_us: float
+    predicted_latency_us: float
+    sensitivity: float
+
+
+class ConversionReport(_Part):
+    """Where a tensor changes between integers and float, or its layout, in microseconds."""
+
+    tensor: str
+    latency_us: float
+
+
+class TargetReport(_Part):
+    """The device that was compiled for, and this very one where it was measured."""
+
+    name: str
+    description: str
+    activation: str
+    threads: int
+
+
+class RuntimeReport(_Part):
+    """The runtime that the artifact is for."""
+
+    name: str
+    version: str
+
+
+class ReachReport(_Part):
+    """What could be reached, by the table: in microseconds."""
+
+    float_us: float
+    fastest_us: float
+    table_error: float
+    provenance: Provenance
+
+
+class Manifest(_Part):
+    """Everything about one artifact."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    target: TargetReport
+    runtime: RuntimeReport
+    method: str
+    seed: int
+    budget: BudgetReport
+    baseline: Version
+    compiled: Compiled
+    speedup: float
+    speedup_rounds: list[float]
+    reach: ReachReport
+    sites: list[SiteReport]
+    conversions: list[ConversionReport]
+    notes: list[str]
+    calibration: str
+    assignment: dict[str, str]
+    environment: dict[str, str]
+    files: dict[str, str]

@@ -1,0 +1,127 @@
+"""The whole flow, from a workload to an artifact with the proof of its speed, in one function: `compile_workload`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwcomp import artifact
+from hwcomp.benches import Context, make_bench
+from hwcomp.config import CompileConfig
+from hwcomp.console import Reporter
+from hwcomp.errors import BudgetError, InputError
+from hwcomp.kernels import search_space
+from hwcomp.manifest import Manifest
+from hwcomp.passes.canonicalize_mean import CanonicalizeMean
+from hwcomp.passes.drop_identity import DropIdentity
+from hwcomp.passes.flatten_linear import FlattenLinear
+from hwcomp.passes.fold_batchnorm import FoldBatchnorm
+from hwcomp.passes.fuse_activation import FuseActivation
+from hwcomp.passes.insert_quant_choices import InsertQuantChoices
+from hwcomp.prepared import prepare_for_search
+from hwcomp.program import Pass, Program, run_passes
+from hwcomp.report_html import render_html
+from hwcomp.search.post_training import search
+from hwcomp.stages import Stages, cache_root
+from hwcomp.summary import summarise_result
+from hwcomp.target import Target, load
+from hwcomp.tracing import trace
+from hwcomp.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a compilation gives.
+
+    Attributes:
+        artifact: the output folder.
+        report: everything about it, see `hwcomp.manifest.Manifest`.
+    """
+
+    artifact: Path
+    report: Manifest
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster than the float network; measured where ``report.reach.provenance`` says so."""
+        return self.report.speedup
+
+
+def default_passes(target: Target) -> list[Pass]:
+    """Return the passes of the default flow, in order."""
+    return [
+        DropIdentity(),
+        FoldBatchnorm(),
+        CanonicalizeMean(),
+        FlattenLinear(),
+        FuseActivation(),
+        InsertQuantChoices(target=target),
+    ]
+
+
+def compile_workload(workload: Workload, config: CompileConfig, reporter: Reporter | None = None) -> Result:
+    """Compile a workload for a target. Read top to bottom.
+
+    Raises:
+        InputError: something that was given cannot be used.
+        BudgetError: the budget cannot be met; the fastest point reached is in the output folder.
+    """
+    reporter = reporter or Reporter()
+    target = load(config.target)
+    folder = artifact.prepare(config.out or default_folder(workload, target), force=config.force)
+    stages = Stages(cache_root())
+
+    program = traced(workload, target, reporter)
+    prepared = prepare_for_search(workload, program, target, config, stages, reporter)
+    threads = config.threads or target.hardware.cores
+    bench = make_bench(
+        Context(prepared=prepared, workload=workload, config=config, stages=stages, reporter=reporter, threads=threads)
+    )
+    table = bench.cost_table()
+    sensitivity = bench.sensitivity()
+    bench.report_reach(table)
+    tried = search(table, sensitivity, config.budget, bench.check, bench.refine, bench.float_us)
+    best = bench.conclude(tried)
+
+    manifest = summarise_result(workload, prepared, bench, table, sensitivity, best, config)
+    manifest = artifact.write(folder, best.candidate.model, manifest, render_html(manifest))
+    if not manifest.budget.met:
+        raise BudgetError(_missed(manifest, folder, config))
+    return Result(artifact=folder, report=manifest)
+
+
+def default_folder(workload: Workload, target: Target) -> Path:
+    """Return where an artifact goes if nothing is said."""
+    return Path("build") / f"{workload.name}-{target.name}"
+
+
+def traced(workload: Workload, target: Target, reporter: Reporter) -> Program:
+    """Trace a workload and run the default passes.
+
+    Raises:
+        InputError: no operator of it can run in anything cheaper than float.
+    """
+    stage = reporter.stage("Trace")
+    with stage.bar("tracing"):
+        program = trace(workload.model, workload.example_inputs)
+        program = run_passes(program, default_passes(target))
+    space = search_space(program)
+    opaque = [note for note in program.notes if "opaque" in note.reason]
+    if not space.free:
+        kinds = sorted({site.op for site in space.sites})
+        reasons = "; ".join(f"{note.site}: {note.reason}" for note in program.notes[:3])
+        raise InputError(
+            f"Nothing in this model can run in a cheaper precision on target '{target.name}' "
+            f"(it consists of {', '.join(kinds) or 'no operators'}{'; ' + reasons if reasons else ''})."
+        )
+    text = f"{type(workload.model).__name__}: {len(space.sites)} operators, {len(space.free)} with a choice"
+    stage.done(text + (f", opaque: {', '.join(n.site for n in opaque)}" if opaque else ", nothing opaque"))
+    for note in opaque:
+        reporter.console.print(f"          [yellow]{note.site}[/yellow] {note.reason}", highlight=False)
+    return program
+
+
+def _missed(manifest: Manifest, folder: Path, config: CompileConfig) -> str:
+    latency = manifest.compiled.latency_us
+    return (
+        f"The budget ({config.budget}) cannot be met: the best point reached is {latency.median / 1e3:.3g} ms, "
+        f"{manifest.speedup:.2f}x ({latency.provenance}); it is in {folder}."
+    )

@@ -1,0 +1,127 @@
+"""A workload made ready for search: traced, transformed, exported, calibrated; and lowered again for any assignment."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+import torch
+
+from hwcomp.calibration import Observation, activation_ranges, observe
+from hwcomp.config import CompileConfig
+from hwcomp.console import Reporter
+from hwcomp.data import SearchData, search_data
+from hwcomp.errors import InputError
+from hwcomp.fix import plan
+from hwcomp.kernels import search_space
+from hwcomp.lowering.onnx_export import export_float, export_plain
+from hwcomp.lowering.onnxruntime import Feed
+from hwcomp.lowering.qdq import insert_qdq
+from hwcomp.program import Program
+from hwcomp.quantizer import QuantParams
+from hwcomp.space import Assignment, SearchSpace
+from hwcomp.stages import Stages, digest
+from hwcomp.target import Target
+from hwcomp.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that a search needs, made once.
+
+    Attributes:
+        program: with choices.
+        space: its sites and edges.
+        target: that it is for.
+        plain: the float network as PyTorch exports it, an ONNX file: the baseline.
+        float_graph: the float network after hwcomp's passes, the graph that is quantised.
+        data: calibration and validation inputs.
+        seen: what calibration saw of each tensor.
+        params: quantisation parameters of each tensor.
+        key: hash of all of it.
+    """
+
+    program: Program
+    space: SearchSpace
+    target: Target
+    plain: bytes
+    float_graph: ir.Model
+    data: SearchData
+    seen: Mapping[str, Observation]
+    params: Mapping[str, QuantParams]
+    key: str
+
+    def lower(self, assignment: Assignment) -> bytes:
+        """Return the ONNX file of an assignment."""
+        quantization = plan(self.program, assignment, self.params, self.seen, self.target.weight_bits)
+        return to_bytes(insert_qdq(self.float_graph, quantization))
+
+    @property
+    def feed(self) -> Feed:
+        """One calibration input, by name."""
+        names = [node.name for node in self.program.nodes if node.op == "placeholder"]
+        return {name: x.numpy() for name, x in zip(names, self.data.inputs[0], strict=True)}
+
+
+def to_bytes(model: ir.Model) -> bytes:
+    """Return a graph as an ONNX file."""
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content
+
+
+def prepare_for_search(
+    workload: Workload, program: Program, target: Target, config: CompileConfig, stages: Stages, reporter: Reporter
+) -> Prepared:
+    """Export, choose data and calibrate."""
+    model_key = digest(
+        _weights_digest(workload.model), str(program.module.code), [list(x.shape) for x in workload.example_inputs]
+    )
+    stage = reporter.stage("Export")
+    with stage.bar("exporting to ONNX"):
+        plain = stages.bytes("plain", model_key, lambda: _plain(workload, program))
+        exported = stages.bytes("float", model_key, lambda: to_bytes(export_float(program)))
+        float_graph = _from_bytes(exported)
+    stage.done(f"{len(list(float_graph.graph))} ONNX nodes, {len(exported) / 2**20:.1f} MB in float")
+
+    stage = reporter.stage("Calibrate")
+    with stage.bar("reading data", total=1.0) as bar:
+        data = search_data(workload, config.calibration, config.seed, bar.share)
+    with stage.bar("observing activations", total=len(data.inputs)) as bar:
+        seen = observe(program, data.inputs, bar.advance)
+    params = activation_ranges(program, seen, config.ranges, target.activation)
+    stage.done(f"{data.source}; ranges by {config.ranges}" + _validation_text(data))
+    calibrated = json.dumps({name: [p.scale, p.zero_point] for name, p in params.items()})
+    return Prepared(
+        program=program,
+        space=search_space(program),
+        target=target,
+        plain=plain,
+        float_graph=float_graph,
+        data=data,
+        seen=seen,
+        params=params,
+        key=digest(model_key, target.model_dump_json(), calibrated),
+    )
+
+
+def _validation_text(data: SearchData) -> str:
+    return f"; {len(data.validation)} labelled training samples held out to choose by" if data.validation else ""
+
+
+def _plain(workload: Workload, program: Program) -> bytes:
+    """Return the untouched model's export; a model that only scripting can express is exported from its program."""
+    try:
+        names = [node.name for node in program.nodes if node.op == "placeholder"]
+        return to_bytes(export_plain(workload.model, workload.example_inputs, names))
+    except InputError:
+        return to_bytes(export_float(program))
+
+
+def _from_bytes(exported: bytes) -> ir.Model:
+    return ir.from_proto(onnx.load_from_string(exported))
+
+
+def _weights_digest(model: torch.nn.Module) -> str:
+    parts = [t.detach().contiguous().numpy().tobytes() for t in (*model.parameters(), *model.buffers())]
+    return digest(*parts)

@@ -1,0 +1,54 @@
+"""``hwcomp.load("build/")``: run an artifact from Python."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwcomp import artifact
+from hwcomp.errors import InputError
+from hwcomp.lowering.onnxruntime import Array, check_feed, open_session
+from hwcomp.manifest import Manifest
+
+
+class Session:
+    """A compiled network, ready to run.
+
+    Attributes:
+        manifest: everything that is known about it.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        self.manifest: Manifest = artifact.read(folder)
+        path = artifact.model_path(folder)
+        self._session = open_session(path, threads or self.manifest.target.threads)
+        self._names = [item.name for item in self._session.get_inputs()]
+
+    def __call__(self, *inputs: Array | Tensor) -> Array | Tensor | tuple[Array, ...] | tuple[Tensor, ...]:
+        """Run the network on arrays or tensors, of the shapes it was compiled for, and return the same kind.
+
+        Raises:
+            InputError: their number, shapes or number formats do not fit.
+        """
+        if len(inputs) != len(self._names):
+            raise InputError(
+                f"The model takes {len(self._names)} inputs ({', '.join(self._names)}); found {len(inputs)}."
+            )
+        arrays = [x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
+        feed = dict(zip(self._names, arrays, strict=True))
+        check_feed(self._session, feed)
+        outputs = self._session.run(None, feed)
+        if isinstance(inputs[0], Tensor):
+            tensors = tuple(torch.from_numpy(output) for output in outputs)
+            return tensors[0] if len(tensors) == 1 else tensors
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def load(path: str | Path, threads: int | None = None) -> Session:
+    """Load an artifact folder.
+
+    Raises:
+        InputError: it is no artifact, or it is damaged.
+    """
+    return Session(Path(path), threads)

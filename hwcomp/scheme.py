@@ -1,0 +1,48 @@
+"""What may be chosen for an operator: the schemes, named as they appear in manifests and target files."""
+
+from dataclasses import dataclass
+
+FLOAT = "float"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quant:
+    """How an operator computes with integers.
+
+    Attributes:
+        name: as written in target files, manifests and tables.
+        weight_bits: bits of a weight, symmetric around zero; None where the operator has none that is quantised.
+        activation_bits: bits of the inputs; None if they stay float (weight-only).
+        writes_integers: whether the output leaves as integers.
+    """
+
+    name: str
+    weight_bits: int | None
+    activation_bits: int | None
+    writes_integers: bool
+
+    @property
+    def reads_integers(self) -> bool:
+        """Whether the operator wants its inputs as integers."""
+        return self.activation_bits is not None
+
+
+INT8 = Quant(name="int8", weight_bits=8, activation_bits=8, writes_integers=True)
+INT8_FLOAT_OUTPUT = Quant(name="int8_float_output", weight_bits=8, activation_bits=8, writes_integers=False)
+WEIGHT8 = Quant(name="weight8", weight_bits=8, activation_bits=None, writes_integers=False)
+WEIGHT4 = Quant(name="weight4", weight_bits=4, activation_bits=None, writes_integers=False)
+
+QUANTS = {quant.name: quant for quant in (INT8, INT8_FLOAT_OUTPUT, WEIGHT8, WEIGHT4)}
+
+WEIGHT_ONLY_BLOCK = 32
+"""Weights that share one scale in a weight-only scheme, along the input channels."""
+
+
+def reads_integers(choice: str) -> bool:
+    """Return whether an operator with this choice wants integer inputs."""
+    return choice != FLOAT and QUANTS[choice].reads_integers
+
+
+def writes_integers(choice: str) -> bool:
+    """Return whether an operator with this choice gives integer outputs."""
+    return choice != FLOAT and QUANTS[choice].writes_integers

@@ -1,0 +1,1 @@
+"""Search methods, one per file: from a cost table to an assignment."""

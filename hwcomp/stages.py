@@ -1,0 +1,91 @@
+"""Results of finished stages, kept by the content they were made from, so that an interrupted run goes on."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+ROOT_VARIABLE = "HWCOMP_CACHE"
+
+
+def cache_root() -> Path:
+    """Return the folder of kept results: ``HWCOMP_CACHE``, or hwcomp's in the user's cache folder."""
+    chosen = os.environ.get(ROOT_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("hwcomp"))
+
+
+@cache
+def code_digest() -> bytes:
+    """Return a hash of hwcomp's own code, so that results of other code are never taken for its own."""
+    state = hashlib.sha256()
+    for package in ("", "passes", "cost_models", "lowering", "search", "devices"):
+        for path in sorted((Path(__file__).parent / package).glob("*.py")):
+            state.update(path.read_bytes())
+    return state.digest()
+
+
+def digest(*parts: object) -> str:
+    """Return a short hash of values and of hwcomp's code: bytes as they are, everything else by its JSON."""
+    state = hashlib.sha256(code_digest())
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode()
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Results kept under one root; a damaged or half-written one counts as missing."""
+
+    root: Path
+
+    def json(self, stage: str, key: str, compute: Callable[[], Any]) -> Any:
+        """Return the kept value of a stage, or compute and keep it; it must be JSON."""
+        path = self.root / stage / f"{key}.json"
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError):
+            value = compute()
+            write_atomically(path, json.dumps(value).encode(), required=False)
+            return value
+
+    def bytes(self, stage: str, key: str, compute: Callable[[], bytes]) -> bytes:
+        """Return the kept bytes of a stage, or compute and keep them; they are stored behind their own hash."""
+        path = self.root / stage / f"{key}.bin"
+        try:
+            content = path.read_bytes()
+            if hashlib.sha256(content[32:]).digest() == content[:32]:
+                return content[32:]
+        except OSError:
+            pass
+        value = compute()
+        write_atomically(path, hashlib.sha256(value).digest() + value, required=False)
+        return value
+
+    def has(self, stage: str, key: str) -> bool:
+        """Return whether a value is kept."""
+        return any((self.root / stage / f"{key}{suffix}").is_file() for suffix in (".json", ".bin"))
+
+
+def write_atomically(path: Path, content: bytes, *, required: bool = True) -> None:
+    """Write a file whole or not at all; if it is not required, a full or read-only disk is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError:
+        if required:
+            raise

@@ -1,0 +1,173 @@
+"""Puts what a compilation found into a manifest, with the reason of every choice."""
+
+from collections.abc import Mapping
+
+from hwcomp.benches import Bench
+from hwcomp.benches.base import Final
+from hwcomp.config import CompileConfig
+from hwcomp.cost import CostTable
+from hwcomp.fingerprint import environment
+from hwcomp.manifest import (
+    BudgetReport,
+    Compiled,
+    ConversionReport,
+    LatencyUs,
+    Manifest,
+    ReachReport,
+    RuntimeReport,
+    SiteReport,
+    TargetReport,
+    Version,
+)
+from hwcomp.prepared import Prepared
+from hwcomp.profiling import Profile, control_of
+from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.search.knapsack import Sensitivity, solve
+from hwcomp.search.post_training import METHOD
+from hwcomp.space import Site
+from hwcomp.workload import Workload
+
+
+def summarise_result(
+    workload: Workload,
+    prepared: Prepared,
+    bench: Bench,
+    table: CostTable,
+    sensitivity: Sensitivity,
+    final: Final,
+    config: CompileConfig,
+) -> Manifest:
+    """Return the manifest of a finished compilation, without the hashes of files that are not written yet."""
+    budget, target = config.budget, prepared.target
+    fastest = solve(table, Sensitivity(weights={}, tensors={}))
+    before, after = final.accuracy or (None, None)
+    return Manifest(
+        name=workload.name,
+        target=TargetReport(
+            name=target.name,
+            description=target.description,
+            activation=target.activation,
+            threads=final.compiled.threads,
+        ),
+        runtime=RuntimeReport(name=target.runtime, version=environment()["onnxruntime"]),
+        method=METHOD,
+        seed=config.seed,
+        budget=BudgetReport(kind=budget.kind, value=budget.value, max_drop=budget.max_drop, met=final.met),
+        baseline=Version(latency_us=LatencyUs.of(final.baseline), accuracy=before, size_bytes=len(prepared.plain)),
+        compiled=Compiled(
+            latency_us=LatencyUs.of(final.compiled),
+            accuracy=after,
+            size_bytes=len(final.candidate.model),
+            predicted_latency_us=final.predicted_us,
+            output_distance=final.candidate.distance,
+        ),
+        speedup=final.speedup,
+        speedup_rounds=final.ratios,
+        reach=ReachReport(
+            float_us=bench.float_us,
+            fastest_us=table.predict_us(fastest) if fastest else bench.float_us,
+            table_error=table.error,
+            provenance=table.provenance,
+        ),
+        sites=_sites(prepared, bench, table, sensitivity, final),
+        conversions=_conversions(table, final),
+        notes=_notes(prepared, final),
+        calibration=prepared.data.source,
+        assignment={name: choice for name, choice in final.candidate.assignment.items() if choice != FLOAT},
+        environment=environment(),
+        files={},
+    )
+
+
+def _notes(prepared: Prepared, final: Final) -> list[str]:
+    notes = [f"{note.site}: {note.reason}" for note in prepared.program.notes]
+    if final.is_plain:
+        notes.insert(0, "Nothing that keeps the accuracy was faster: the artifact is the float network, unchanged.")
+    return notes
+
+
+def _sites(
+    prepared: Prepared, bench: Bench, table: CostTable, sensitivity: Sensitivity, final: Final
+) -> list[SiteReport]:
+    chosen = final.candidate.assignment
+    declined = {note.site: note.reason for note in prepared.program.notes}
+    floats = _scaled(control_of(bench.profiles), final.baseline.median_us) if bench.profiles else None
+    compiled = _scaled(final.profile, final.compiled.median_us) if final.profile is not None else None
+    reports = []
+    for site in prepared.space.sites:
+        choice = chosen.get(site.name, FLOAT)
+        predicted = table.site_us[site.name][choice]
+        before = floats.get(site.name, 0.0) if floats is not None else table.site_us[site.name][FLOAT]
+        unmeasured = before if final.is_plain else predicted
+        after = unmeasured if compiled is None else compiled.get(site.name, 0.0)
+        reports.append(
+            SiteReport(
+                name=site.name,
+                op=site.op,
+                choice=choice,
+                reason=_reason(site, choice, table, sensitivity, chosen, declined.get(site.name)),
+                latency_us=after,
+                baseline_latency_us=before,
+                predicted_latency_us=predicted,
+                sensitivity=_sensitivity(site, choice, sensitivity),
+            )
+        )
+    return reports
+
+
+def _scaled(profile: Profile, whole_us: float) -> dict[str, float]:
+    """Return the times of a profile's sites, scaled so that all kernels add up to a run without the profiler."""
+    scale = whole_us / profile.total_us
+    return {name: us * scale for name, us in profile.site_us.items()}
+
+
+def _sensitivity(site: Site, choice: str, sensitivity: Sensitivity) -> float:
+    """Return the distance that the choice causes, or for a float site the one that its first scheme would."""
+    scheme = choice if choice != FLOAT else next(iter(site.candidates[1:]), FLOAT)
+    tensor = sensitivity.tensors.get(site.name, 0.0) if writes_integers(scheme) else 0.0
+    return sensitivity.weights.get(site.name, {}).get(scheme, 0.0) + tensor
+
+
+def _reason(
+    site: Site,
+    choice: str,
+    table: CostTable,
+    sensitivity: Sensitivity,
+    chosen: Mapping[str, str],
+    declined: str | None,
+) -> str:
+    if declined is not None:
+        return declined
+    if choice != FLOAT or len(site.candidates) == 1:
+        return ""
+    scheme = site.candidates[1]
+    changed = dict(chosen) | {site.name: scheme}
+    moved = _moved(site, scheme, sensitivity)
+    extra = table.predict_us(changed) - table.predict_us(chosen)
+    if extra >= 0:
+        return f"{scheme} would add {extra:.0f} us, conversions included"
+    return f"{scheme} would save {-extra:.0f} us but move the outputs by {moved**0.5:.3f}"
+
+
+def _moved(site: Site, scheme: str, sensitivity: Sensitivity) -> float:
+    return _sensitivity(site, scheme, sensitivity)
+
+
+def _conversions(table: CostTable, final: Final) -> list[ConversionReport]:
+    """Return every tensor that is converted, with its measured time, or the table's."""
+    if final.is_plain:
+        return []
+    if final.profile is not None:
+        scale = final.compiled.median_us / final.profile.total_us
+        times = final.profile.tensor_us.items()
+        return [ConversionReport(tensor=name, latency_us=us * scale) for name, us in times]
+    chosen = final.candidate.assignment
+    found = []
+    for edge in table.space.edges:
+        made = writes_integers(chosen.get(edge.tensor, FLOAT))
+        read = [reads_integers(chosen.get(reader, FLOAT)) for reader in edge.readers]
+        latency_us = table.quantize_us[edge.tensor] * (not made and any(read))
+        latency_us += table.dequantize_us[edge.tensor] * (made and not all(read))
+        if latency_us:
+            found.append(ConversionReport(tensor=edge.tensor, latency_us=latency_us))
+    return found

@@ -1,0 +1,48 @@
+"""Give linear layers two-dimensional inputs, the only form in which runtimes compute them in integers with a bias."""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import nn
+
+from hwcomp.ops import op_of, shape_of
+from hwcomp.program import PassResult, Program, finish
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlattenLinear:
+    """Compute a linear layer over tokens as one matrix product.
+
+    Before: ``x (N, T, C) -> linear -> y (N, T, D)``; after:
+    ``x -> reshape (N * T, C) -> linear -> reshape (N, T, D) -> y``.
+    """
+
+    preserves: bool = True
+
+    def __call__(self, program: Program) -> PassResult:
+        """Return the program with reshapes around such layers."""
+        result = program.fork()
+        graph = result.module.graph
+        layers = [node for node in result.nodes if op_of(node) == "linear" and len(shape_of(node) or ()) > 2]
+        for node in layers:
+            shape = shape_of(node)
+            assert shape is not None
+            source = node.all_input_nodes[0]
+            leading = shape[:-1]
+            rows = 1
+            for size in leading:
+                rows *= size
+            result.module.add_submodule(f"{node.name}_rows", nn.Flatten(0, len(leading) - 1))
+            result.module.add_submodule(f"{node.name}_unflatten", nn.Unflatten(0, leading))
+            with graph.inserting_before(node):
+                flat = graph.call_module(f"{node.name}_rows", (source,))
+            node.replace_input_with(source, flat)
+            with graph.inserting_after(node):
+                restored = graph.call_module(f"{node.name}_unflatten", (node,))
+            for user in [user for user in node.users if user is not restored]:
+                user.replace_input_with(node, restored)
+        return PassResult(program=finish(result), changed=len(layers))
+
+
+PASS = FlattenLinear

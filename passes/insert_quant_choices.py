@@ -1,0 +1,71 @@
+"""Make every operator that the target can compute in integers searchable."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import fx, nn
+
+from hwcomp.choice import Choice
+from hwcomp.ops import Function, anchor, is_float, module_of, op_of, shape_of
+from hwcomp.passes._edit import call_instead, only_user
+from hwcomp.program import Note, PassResult, Program, finish
+from hwcomp.scheme import FLOAT
+from hwcomp.target import Target
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InsertQuantChoices:
+    """Wrap each operator that has more than one scheme on the target in a `Choice`, which still computes in float.
+
+    Before: ``x -> conv -> y``; after: ``x -> Choice(conv; float, int8) -> y``.
+
+    Attributes:
+        target: decides the candidates.
+    """
+
+    target: Target
+    preserves: bool = True
+
+    def __call__(self, program: Program) -> PassResult:
+        """Return the program with choices; an operator of a known kind that cannot be quantised is noted."""
+        result = program.fork()
+        changed, notes = 0, []
+        for node in result.nodes:
+            candidates = self.target.candidates(op_of(node)) if node.op.startswith("call_") else (FLOAT,)
+            if len(candidates) == 1 or isinstance(module_of(node), Choice):
+                continue
+            reason = why_not(node)
+            if reason is not None:
+                notes.append(Note(site=node.name, reason=f"stays float: {reason}"))
+                continue
+            call_instead(result.module, node, Choice(module_of(node) or Function(node), candidates))
+            changed += 1
+        return PassResult(program=finish(result), changed=changed, notes=tuple(notes))
+
+
+def why_not(node: fx.Node) -> str | None:  # noqa: PLR0911 - a list of reasons
+    """Return why a node of a quantisable kind cannot be quantised, or None if it can."""
+    module = module_of(node)
+    inner = anchor(module) if module is not None else None
+    op, inputs = op_of(node), node.all_input_nodes
+    if not is_float(node) or not inputs or not all(is_float(source) for source in inputs):
+        return "its input or output is not one float32 tensor"
+    if op in ("add", "mul") and len(inputs) != 2:
+        return "one of its inputs is a constant"
+    if op in ("hardswish", "hardsigmoid") and only_user(inputs[0]) is not node:
+        return "its input is read elsewhere too, so its range cannot be cut at -3"
+    if op == "adaptive_avg_pool2d" and (shape_of(node) or ())[2:] != (1, 1):
+        return "only pooling to one pixel has an integer kernel"
+    if isinstance(inner, nn.Conv2d) and inner.padding_mode != "zeros":
+        return f"padding '{inner.padding_mode}' has no integer kernel"
+    if isinstance(inner, nn.MaxPool2d) and inner.return_indices:
+        return "it returns indices"
+    weight = getattr(inner, "weight", None)
+    if isinstance(weight, torch.Tensor) and not bool(weight.detach().abs().amax() > 0):
+        return "all its weights are zero"
+    return None
+
+
+PASS = InsertQuantChoices
