@@ -31,7 +31,7 @@ class Lookup:
 
     Attributes:
         profiles: of whole networks; one of them all in float.
-        whole_us: profile name -> latency of the whole run without the profiler, for the correction.
+        whole_us: profile name -> latency of the whole run without the profiler.
         held_out: name of the profile that is kept out of the table and gives its error; None to use all.
     """
 
@@ -40,23 +40,19 @@ class Lookup:
     held_out: str | None = None
 
     def cost_table(self, space: SearchSpace, kernels: Mapping[str, Mapping[str, Kernel]]) -> CostTable:  # noqa: ARG002
-        """Return the table, its error being that of the held-out profile's sum of kernels."""
+        """Return the table, its error being that of the held-out profile's whole run."""
         used = [profile for profile in self.profiles if profile.name != self.held_out]
-        raw = self._sums_of_kernels(space, used)
+        table = self._corrected(self._sums_of_kernels(space, used))
         errors = [
-            abs(raw.predict_us(profile.assignment) / profile.total_us - 1)
+            abs(table.predict_us(profile.assignment) / self.whole_us[profile.name] - 1)
             for profile in self.profiles
-            if profile.name == self.held_out
+            if profile.name == self.held_out and profile.name in self.whole_us
         ]
-        table = self._corrected(raw)
+        # the latest profile is nearest to what will be proposed next
         latest = used[-1]
         known = self.whole_us.get(latest.name)
-        return replace(
-            table,
-            error=max(errors, default=0.0),
-            # the latest profile is nearest to what will be proposed next
-            correction=known / table.predict_us(latest.assignment) if known is not None else 1.0,
-        )
+        correction = known / table.predict_us(latest.assignment) if known is not None else 1.0
+        return replace(table, error=max(errors, default=0.0), correction=correction)
 
     def _sums_of_kernels(self, space: SearchSpace, profiles: Sequence[Profile]) -> CostTable:
         site_us = {site.name: _site_us(site.name, site.candidates, profiles) for site in space.sites}

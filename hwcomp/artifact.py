@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -44,15 +45,20 @@ def is_ours(folder: Path) -> bool:
         return False
 
 
-def write(folder: Path, model: bytes, manifest: Manifest, report: str) -> Manifest:
-    """Write an artifact, the manifest last, and return the manifest with the hashes of the files.
+def write(folder: Path, model: bytes, manifest: Manifest, render: Callable[[Manifest], str]) -> Manifest:
+    """Write an artifact, the manifest last, and return the manifest with the hash of the model.
+
+    Args:
+        folder: from `prepare`.
+        model: the ONNX file.
+        manifest: without hashes.
+        render: makes the report of the complete manifest.
 
     Raises:
         InputError: the disk is full or read-only; what was there before is still whole.
     """
-    contents = {MODEL: model, REPORT: report.encode()}
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    complete = manifest.model_copy(update={"files": hashes})
+    complete = manifest.model_copy(update={"files": {MODEL: hashlib.sha256(model).hexdigest()}})
+    contents = {MODEL: model, REPORT: render(complete).encode()}
     try:
         for name, content in contents.items():
             write_atomically(folder / name, content)

@@ -12,7 +12,8 @@ from rich.table import Table
 from hwcomp import artifact as artifacts
 from hwcomp.config import DEFAULT_MAX_DROP, Budget, CompileConfig, Fastest, Latency, Speedup
 from hwcomp.console import Reporter
-from hwcomp.errors import InputError
+from hwcomp.errors import BudgetError, InputError
+from hwcomp.manifest import Manifest
 from hwcomp.target import ALIASES, HOST, available, load, source
 
 
@@ -61,8 +62,7 @@ def compile_model(model: str, options: CompileOptions, *, as_json: bool) -> None
     load(config.target)
     console = Console(stderr=as_json)
     with console.status("loading the model"):
-        from hwcomp.pipeline import compile_workload, default_folder
-        from hwcomp.report import render_terminal
+        from hwcomp.pipeline import compile_workload
         from hwcomp.workload import load_workload
 
         workload = load_workload(model)
@@ -74,17 +74,22 @@ def compile_model(model: str, options: CompileOptions, *, as_json: bool) -> None
         return
     try:
         result = compile_workload(workload, config, reporter)
-    except Exception:
-        folder = config.out or default_folder(workload, load(config.target))
-        if as_json and artifacts.is_ours(folder):
-            print((folder / artifacts.MANIFEST).read_text())
+    except BudgetError as error:
+        if isinstance(error.report, Manifest):
+            _show(error.report, console, as_json=as_json)
         raise
-    if as_json:
-        print(result.report.model_dump_json(indent=2))
-        return
-    console.print(render_terminal(result.report))
+    _show(result.report, console, as_json=as_json)
     names = f"{artifacts.MODEL}, {artifacts.MANIFEST}, {artifacts.REPORT}"
-    console.print(f"         {result.artifact} ({names})", highlight=False, soft_wrap=True)
+    console.print(f"           {result.artifact} ({names})", highlight=False, soft_wrap=True)
+
+
+def _show(manifest: Manifest, console: Console, *, as_json: bool) -> None:
+    if as_json:
+        print(manifest.model_dump_json(indent=2))
+        return
+    from hwcomp.report import render_terminal
+
+    console.print(render_terminal(manifest))
 
 
 def bench(folder: Path, against: Path | None, rounds: int, threads: int | None) -> None:

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from hwcomp.provenance import Provenance
 from hwcomp.scheme import FLOAT, reads_integers, writes_integers
 from hwcomp.space import Assignment, SearchSpace
-
-Provenance = Literal["measured", "simulated", "analytic"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,17 @@ class InputError(HwcompError):
 
 
 class BudgetError(HwcompError):
-    """The budget cannot be met; the fastest point that was reached is in the message and in the output folder."""
+    """The budget cannot be met; the fastest point that was reached is in the message and in the output folder.
+
+    Attributes:
+        report: the manifest of that point.
+    """
 
     exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class PassError(HwcompError):

@@ -5,14 +5,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from hwcomp.measurement import Measurement
+from hwcomp.provenance import Provenance
 
 SCHEMA_VERSION = 1
 
-Provenance = Literal["measured", "simulated", "analytic"]
-
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class LatencyUs(_Part):

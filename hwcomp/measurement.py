@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwcomp.cost import Provenance
+from hwcomp.provenance import Provenance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from hwcomp.passes.fold_batchnorm import FoldBatchnorm
 from hwcomp.passes.fuse_activation import FuseActivation
 from hwcomp.passes.insert_quant_choices import InsertQuantChoices
 from hwcomp.prepared import prepare_for_search
-from hwcomp.program import Pass, Program, run_passes
+from hwcomp.program import OPAQUE, Pass, Program, run_passes
 from hwcomp.report_html import render_html
 from hwcomp.search.post_training import search
 from hwcomp.stages import Stages, cache_root
@@ -82,9 +82,9 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     best = bench.conclude(tried)
 
     manifest = summarise_result(workload, prepared, bench, table, sensitivity, best, config)
-    manifest = artifact.write(folder, best.candidate.model, manifest, render_html(manifest))
+    manifest = artifact.write(folder, best.candidate.model, manifest, render_html)
     if not manifest.budget.met:
-        raise BudgetError(_missed(manifest, folder, config))
+        raise BudgetError(_missed(manifest, folder, config), manifest)
     return Result(artifact=folder, report=manifest)
 
 
@@ -104,8 +104,8 @@ def traced(workload: Workload, target: Target, reporter: Reporter) -> Program:
         program = trace(workload.model, workload.example_inputs)
         program = run_passes(program, default_passes(target))
     space = search_space(program)
-    opaque = [note for note in program.notes if "opaque" in note.reason]
-    if not space.free:
+    opaque = [note for note in program.notes if note.reason.startswith(OPAQUE)]
+    if not space.free and not opaque:
         kinds = sorted({site.op for site in space.sites})
         reasons = "; ".join(f"{note.site}: {note.reason}" for note in program.notes[:3])
         raise InputError(

@@ -15,7 +15,7 @@ from hwcomp.data import SearchData, search_data
 from hwcomp.errors import InputError
 from hwcomp.fix import plan
 from hwcomp.kernels import search_space
-from hwcomp.lowering.onnx_export import export_float, export_plain
+from hwcomp.lowering.onnx_export import export_float, export_plain, opaque_sites
 from hwcomp.lowering.onnxruntime import Feed
 from hwcomp.lowering.qdq import insert_qdq
 from hwcomp.program import Program
@@ -113,7 +113,7 @@ def _plain(workload: Workload, program: Program) -> bytes:
     """Return the untouched model's export; a model that only scripting can express is exported from its program."""
     try:
         names = [node.name for node in program.nodes if node.op == "placeholder"]
-        return to_bytes(export_plain(workload.model, workload.example_inputs, names))
+        return to_bytes(export_plain(workload.model, workload.example_inputs, names, opaque_sites(program)))
     except InputError:
         return to_bytes(export_float(program))
 

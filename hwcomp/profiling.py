@@ -14,7 +14,7 @@ import networkx as nx
 
 from hwcomp.lowering.onnxruntime import Owner
 from hwcomp.scheme import FLOAT, QUANTS
-from hwcomp.space import Assignment, SearchSpace
+from hwcomp.space import SearchSpace
 
 CONTROL = "float"
 HELD_OUT = "held out"
@@ -26,8 +26,8 @@ A single float operator between integers would not stay float: ONNX Runtime itse
 that stand between a dequantisation and a quantisation.
 """
 
-RunProfile = Callable[[Assignment], Mapping[Owner, float]]
-"""Lowers an assignment, runs it under the profiler and returns microseconds by owner."""
+RunProfile = Callable[[str], Mapping[Owner, float]]
+"""Runs the network of a named assignment under the profiler and returns microseconds by owner."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,11 @@ def designed_assignments(space: SearchSpace, seed: int) -> dict[str, dict[str, s
     in_integers = _random_runs(max(levels.values(), default=0) + 1, random.Random(seed))  # noqa: S311 - a pattern, not a secret
     mixed = {name: integers[name] for name, level in levels.items() if in_integers[level]}
     designed[HELD_OUT] = space.complete(mixed)
-    return designed
+    unique: dict[str, dict[str, str]] = {}
+    for name, assignment in designed.items():
+        if name == HELD_OUT or assignment not in unique.values():
+            unique[name] = assignment
+    return unique
 
 
 def _levels(space: SearchSpace) -> dict[str, int]:
@@ -97,7 +101,7 @@ def profile_space(
     for index in range(ROUNDS):
         names = list(assignments) if index % 2 == 0 else list(assignments)[::-1]
         for name in names:
-            rounds[name].append(run(assignments[name]))
+            rounds[name].append(run(name))
             progress()
     return [as_profile(name, assignments[name], fastest(rounds[name])) for name in assignments]
 

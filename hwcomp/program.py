@@ -12,6 +12,9 @@ from hwcomp.errors import PassError
 
 Inputs = tuple[Tensor, ...]
 
+OPAQUE = "left opaque"
+"""How the reason of a module begins that could not be traced."""
+
 EQUAL_TOLERANCE = 1e-4
 """Largest difference, relative to the largest output, that counts as the same function in float32."""
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hwcomp.manifest import BudgetReport, LatencyUs, Manifest, Provenance, SiteReport
+from hwcomp.manifest import BudgetReport, LatencyUs, Manifest, SiteReport
+from hwcomp.provenance import Provenance
 
 WEAKEST_FIRST: tuple[Provenance, ...] = ("analytic", "simulated", "measured")
 SAME_SPEED = 0.005

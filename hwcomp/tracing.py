@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwcomp.errors import InputError
-from hwcomp.program import Inputs, Note, Program, flatten, with_shapes
+from hwcomp.program import OPAQUE, Inputs, Note, Program, flatten, with_shapes
 
 TRACE_ERRORS = (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, KeyError)
 """What symbolic tracing raises when Python code looks at a value that is not there yet."""
@@ -51,7 +51,7 @@ def trace(model: nn.Module, example_inputs: Inputs) -> Program:
     _check_same(expected, _run(module, example_inputs))
     names = {id(leaf): name for name, leaf in module.named_modules()}
     notes = tuple(
-        Note(site=names[id(leaf)] or "model", reason=f"left opaque: {reason}")
+        Note(site=names[id(leaf)] or "model", reason=f"{OPAQUE}: {reason}")
         for leaf, reason in reasons.items()
         if id(leaf) in names
     )

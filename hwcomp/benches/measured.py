@@ -1,16 +1,18 @@
 """The bench of a device that is this machine: everything is timed in real, interleaved runs."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
 from typing import Any, final
 
 from hwcomp.benches.base import Bench, Context, Final, describe
 from hwcomp.cost import CostTable
-from hwcomp.cost_models.lookup import Lookup
+from hwcomp.cost_models.lookup import PURE, Lookup
 from hwcomp.devices import local
 from hwcomp.fingerprint import environment
 from hwcomp.kernels import kernels
+from hwcomp.lowering.onnxruntime import Owner
 from hwcomp.measurement import Comparison
 from hwcomp.profiling import CONTROL, HELD_OUT, ROUNDS, Profile, as_profile, designed_assignments, profile_space
 from hwcomp.search.post_training import Candidate
@@ -38,9 +40,8 @@ class LocalBench(Bench):
         self.profiles = [Profile(**profile) for profile in kept["profiles"]]
         self.whole_us, self.float_us = kept["whole_us"], kept["plain_us"]
         table = self._table(held_out=HELD_OUT)
-        entries = sum(len(site.candidates) for site in self.context.prepared.space.sites) + 2 * len(
-            self.context.prepared.space.edges
-        )
+        space = self.context.prepared.space
+        entries = sum(len(site.candidates) for site in space.sites) + 2 * len(space.edges)
         source = "from an earlier run" if found else f"measured now in {len(designed)} networks"
         stage.done(
             f"host, onnxruntime {environment()['onnxruntime']}, {self.context.threads} threads: {entries} entries, "
@@ -53,23 +54,19 @@ class LocalBench(Bench):
         return model.cost_table(self.context.prepared.space, kernels(self.context.prepared.program))
 
     def _measure(self, designed: Mapping[str, Mapping[str, str]], bar: Callable[..., Any]) -> dict[str, Any]:
-        models = {name: self.context.prepared.lower(assignment) for name, assignment in designed.items()}
-        by_assignment = {json.dumps(designed[name], sort_keys=True): model for name, model in models.items()}
-        first = local.time_block(self.context.prepared.plain, self.context.prepared.feed, self.context.threads)
-        latency_us = sorted(first)[len(first) // 2]
+        prepared, threads = self.context.prepared, self.context.threads
+        models = {name: prepared.lower(assignment) for name, assignment in designed.items()}
+        latency_us = median(local.time_block(prepared.plain, prepared.feed, threads))
 
-        def run(assignment: Assignment) -> Mapping[Any, float]:
-            model = by_assignment[json.dumps(dict(assignment), sort_keys=True)]
-            return local.profile(model, self.context.prepared.feed, self.context.threads, latency_us)
+        def run(name: str) -> Mapping[Owner, float]:
+            return local.profile(models[name], prepared.feed, threads, latency_us)
 
-        wholes = {"plain": self.context.prepared.plain, CONTROL: models[CONTROL]}
-        wholes |= {name: model for name, model in models.items() if name == "int8"}
+        wholes: dict[str, bytes | Path] = {"plain": prepared.plain}
+        wholes |= {name: models[name] for name in (*PURE, HELD_OUT) if name in models}
         steps = ROUNDS * len(designed) + CHECK_ROUNDS * len(wholes)
         with bar("measuring kernels in context", total=steps) as progress:
             profiles = profile_space(designed, run, progress.advance)
-            whole = local.compare(
-                wholes, self.context.prepared.feed, self.context.threads, CHECK_ROUNDS, progress.advance
-            )
+            whole = local.compare(wholes, prepared.feed, threads, CHECK_ROUNDS, progress.advance)
         whole_us = {name: whole.fastest_us(name) for name in wholes}
         plain_us = whole_us.pop("plain")
         return {"profiles": [asdict(p) for p in profiles], "whole_us": whole_us, "plain_us": plain_us}

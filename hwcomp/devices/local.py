@@ -15,6 +15,7 @@ BLOCK_S = 0.25
 """Time that a block of runs should take."""
 
 MIN_RUNS, MAX_RUNS = 7, 300
+PROFILE_BLOCK_S, MAX_PROFILED_RUNS = 0.15, 60
 WARMUP = 3
 
 
@@ -64,5 +65,5 @@ def time_block(model: bytes | Path, feed: Feed, threads: int, runs: int | None =
 
 def profile(model: bytes | Path, feed: Feed, threads: int, latency_us: float) -> dict[Owner, float]:
     """Return the times of a model's kernels by owner; ``latency_us`` of the whole decides how many runs fit a block."""
-    runs = max(MIN_RUNS, min(MAX_RUNS, int(BLOCK_S * 1e6 / latency_us)))
+    runs = max(MIN_RUNS, min(MAX_PROFILED_RUNS, int(PROFILE_BLOCK_S * 1e6 / latency_us)))
     return kernel_times(model, feed, threads, runs, WARMUP)

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from hwcomp.errors import InputError
 from hwcomp.ops import Function, module_of
-from hwcomp.program import Inputs, Program
+from hwcomp.program import OPAQUE, Inputs, Program
 
 OPSET = 20
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -34,8 +34,7 @@ def export_float(program: Program) -> ir.Model:
     Raises:
         InputError: an opaque module can be neither exported nor scripted; it is named with the reason.
     """
-    isolated = _isolate(program)
-    model = _export(isolated, program.example_inputs, opaque=[note.site for note in program.notes])
+    model = _export(_isolate(program), program.example_inputs, opaque_sites(program))
     _mark_sites(model)
     _pool_globally(model)
     _rename_ends(model.graph, [node.name for node in program.nodes if node.op == "placeholder"])
@@ -43,14 +42,20 @@ def export_float(program: Program) -> ir.Model:
     return model
 
 
-def export_plain(model: nn.Module, inputs: Inputs, names: Sequence[str]) -> ir.Model:
+def export_plain(model: nn.Module, inputs: Inputs, names: Sequence[str], opaque: Sequence[str] = ()) -> ir.Model:
     """Export a module as PyTorch's exporter gives it: the float baseline that everything is measured against.
 
-    Its inputs get the given names and its outputs those of `export_float`, so that both are fed alike.
+    Its inputs get the given names and its outputs those of `export_float`, so that both are fed alike. ``opaque`` names
+    modules that only TorchScript can express.
     """
-    exported = _export(model, inputs, opaque=[])
+    exported = _export(model, inputs, opaque)
     _rename_ends(exported.graph, names)
     return exported
+
+
+def opaque_sites(program: Program) -> list[str]:
+    """Return the modules of a program that could not be traced."""
+    return [note.site for note in program.notes if note.reason.startswith(OPAQUE)]
 
 
 class _Step(nn.Module):
@@ -96,19 +101,22 @@ def _copy_attribute(source: nn.Module, root: nn.Module, path: str) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter, which warns about libraries that hwcomp does not use."""
+    """Silence the exporter, which warns about libraries that hwcomp does not use and prints graphs that it gives up."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
 
 
-def _export(model: nn.Module, inputs: Inputs, opaque: list[str]) -> ir.Model:
+def _export(model: nn.Module, inputs: Inputs, opaque: Sequence[str]) -> ir.Model:
+    """Export by `torch.export`, or with TorchScript where a module is opaque or the first way fails."""
     with _quiet():
+        if opaque:
+            return _export_scripted(model, inputs, opaque, None)
         try:
             exported = torch.onnx.export(model.eval(), inputs, dynamo=True, opset_version=OPSET, verbose=False)
         except Exception as error:  # noqa: BLE001 - the exporter raises anything; TorchScript is tried next
@@ -117,7 +125,7 @@ def _export(model: nn.Module, inputs: Inputs, opaque: list[str]) -> ir.Model:
     return ir.from_proto(exported.model_proto)
 
 
-def _export_scripted(model: nn.Module, inputs: Inputs, opaque: list[str], cause: Exception) -> ir.Model:
+def _export_scripted(model: nn.Module, inputs: Inputs, opaque: Sequence[str], cause: Exception | None) -> ir.Model:
     """Export with TorchScript, which can express data-dependent control flow of modules that `torch.export` cannot."""
     buffer = io.BytesIO()
     try:
