@@ -1,9 +1,12 @@
-"""The output folder: ``model.onnx``, ``manifest.json``, ``report.html``. Plain ONNX Runtime loads the model."""
+"""The output folder: ``model.onnx``, ``manifest.json``, ``report.html``, ``program/``.
+
+Plain ONNX Runtime loads the model; plain PyTorch and safetensors load the program, to train it further.
+"""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,12 +48,15 @@ def is_ours(folder: Path) -> bool:
         return False
 
 
-def write(folder: Path, model: bytes, manifest: Manifest, render: Callable[[Manifest], str]) -> Manifest:
+def write(
+    folder: Path, model: bytes, program: Mapping[str, bytes], manifest: Manifest, render: Callable[[Manifest], str]
+) -> Manifest:
     """Write an artifact, the manifest last, and return the manifest with the hash of the model.
 
     Args:
         folder: from `prepare`.
         model: the ONNX file.
+        program: further files by their path in the folder.
         manifest: without hashes.
         render: makes the report of the complete manifest.
 
@@ -58,7 +64,7 @@ def write(folder: Path, model: bytes, manifest: Manifest, render: Callable[[Mani
         InputError: the disk is full or read-only; what was there before is still whole.
     """
     complete = manifest.model_copy(update={"files": {MODEL: hashlib.sha256(model).hexdigest()}})
-    contents = {MODEL: model, REPORT: render(complete).encode()}
+    contents = {MODEL: model, **program, REPORT: render(complete).encode()}
     try:
         for name, content in contents.items():
             write_atomically(folder / name, content)

@@ -64,7 +64,7 @@ class Fused(nn.Sequential):
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class Slot:
     """The place of a tensor among a call's constants."""
 
     index: int
@@ -75,7 +75,7 @@ class Function(nn.Module):
 
     def __init__(self, node: fx.Node) -> None:
         super().__init__()
-        slots = {source: _Slot(index) for index, source in enumerate(node.all_input_nodes)}
+        slots = {source: Slot(index) for index, source in enumerate(node.all_input_nodes)}
         self.is_method = node.op == "call_method"
         self.target = node.target
         self.template: Any = fx.node.map_arg((node.args, node.kwargs), cast("Any", slots.__getitem__))
@@ -83,7 +83,7 @@ class Function(nn.Module):
     def forward(self, *tensors: Tensor) -> Any:
         """Call the function with the tensors, in the order of ``node.all_input_nodes``, in their places."""
         args, kwargs = fx.node.map_aggregate(
-            self.template, lambda leaf: tensors[leaf.index] if isinstance(leaf, _Slot) else leaf
+            self.template, lambda leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf
         )
         if self.is_method:
             return getattr(args[0], str(self.target))(*args[1:], **kwargs)

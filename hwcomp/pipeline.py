@@ -18,6 +18,7 @@ from hwcomp.passes.fuse_activation import FuseActivation
 from hwcomp.passes.insert_quant_choices import InsertQuantChoices
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import OPAQUE, Pass, Program, run_passes
+from hwcomp.program_code import program_files
 from hwcomp.report_html import render_html
 from hwcomp.search.post_training import search
 from hwcomp.stages import Stages, cache_root
@@ -82,7 +83,8 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     best = bench.conclude(tried)
 
     manifest = summarise_result(workload, prepared, bench, table, sensitivity, best, config)
-    manifest = artifact.write(folder, best.candidate.model, manifest, render_html)
+    program_source = program_files(prepared.fixed(best.candidate.assignment), workload.name)
+    manifest = artifact.write(folder, best.candidate.model, program_source, manifest, render_html)
     if not manifest.budget.met:
         raise BudgetError(_missed(manifest, folder, config), manifest)
     return Result(artifact=folder, report=manifest)

@@ -13,7 +13,7 @@ from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.data import SearchData, search_data
 from hwcomp.errors import InputError
-from hwcomp.fix import plan
+from hwcomp.fix import QuantPlan, fix, plan
 from hwcomp.kernels import search_space
 from hwcomp.lowering.onnx_export import export_float, export_plain, opaque_sites
 from hwcomp.lowering.onnxruntime import Feed
@@ -54,8 +54,14 @@ class Prepared:
 
     def lower(self, assignment: Assignment) -> bytes:
         """Return the ONNX file of an assignment."""
-        quantization = plan(self.program, assignment, self.params, self.seen, self.target.weight_bits)
-        return to_bytes(insert_qdq(self.float_graph, quantization))
+        return to_bytes(insert_qdq(self.float_graph, self._plan(assignment)))
+
+    def fixed(self, assignment: Assignment) -> Program:
+        """Return the program of an assignment, without choices."""
+        return fix(self.program, self._plan(assignment))
+
+    def _plan(self, assignment: Assignment) -> QuantPlan:
+        return plan(self.program, assignment, self.params, self.seen, self.target.weight_bits)
 
     @property
     def feed(self) -> Feed:
