@@ -71,13 +71,11 @@ def compile(  # noqa: A001 - the verb of the field
 @app.command()
 def bench(
     artifact: Artifact,
-    against: Annotated[
-        Path | None, typer.Option(help="Another artifact or .onnx file; its float network if not given.")
-    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Another artifact, or an .onnx file, to compare with.")] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Blocks of each, in turn.")] = 10,
     threads: Threads = None,
 ) -> None:
-    """Time an artifact against another, in interleaved and paired rounds."""
+    """Time an artifact, alone or against another, in interleaved and paired rounds."""
     from hwcomp import commands
 
     commands.bench(artifact, against, rounds, threads)

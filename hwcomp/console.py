@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 class Bar:
     """A running progress bar."""
 
-    def __init__(self, progress: Progress, total: float) -> None:
+    def __init__(self, progress: Progress, total: float | None) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=total)
 
@@ -38,11 +38,11 @@ class Stage:
         self._console.print(f"[bold]{self._name:<10}[/bold]{text}{took}", soft_wrap=True, highlight=False)
 
     @contextmanager
-    def bar(self, what: str, total: float = 1.0) -> Iterator[Bar]:
-        """Show a bar with the time left while the body runs; it vanishes when done."""
-        columns = (
-            TextColumn(f"[bold]{self._name:<10}[/bold]{what}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-        )  # fmt: skip
+    def bar(self, what: str, total: float | None = 1.0) -> Iterator[Bar]:
+        """Show a bar with the time left while the body runs, or a pulsing one if there is no total; it vanishes."""
+        left = TimeElapsedColumn() if total is None else TimeRemainingColumn()
+        share = () if total is None else (TaskProgressColumn(),)
+        columns = (TextColumn(f"[bold]{self._name:<10}[/bold]{what}"), BarColumn(), *share, left)
         with Progress(*columns, console=self._console, transient=True) as progress:
             yield Bar(progress, total)
 

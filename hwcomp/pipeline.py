@@ -102,7 +102,7 @@ def traced(workload: Workload, target: Target, reporter: Reporter) -> Program:
         InputError: no operator of it can run in anything cheaper than float.
     """
     stage = reporter.stage("Trace")
-    with stage.bar("tracing"):
+    with stage.bar("tracing", total=None):
         program = trace(workload.model, workload.example_inputs)
         program = run_passes(program, default_passes(target))
     space = search_space(program)

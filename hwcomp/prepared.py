@@ -84,7 +84,7 @@ def prepare_for_search(
         _weights_digest(workload.model), str(program.module.code), [list(x.shape) for x in workload.example_inputs]
     )
     stage = reporter.stage("Export")
-    with stage.bar("exporting to ONNX"):
+    with stage.bar("exporting to ONNX", total=None):
         plain = stages.bytes("plain", model_key, lambda: _plain(workload, program))
         exported = stages.bytes("float", model_key, lambda: to_bytes(export_float(program)))
         float_graph = _from_bytes(exported)

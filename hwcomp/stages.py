@@ -1,5 +1,6 @@
 """Results of finished stages, kept by the content they were made from, so that an interrupted run goes on."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,9 @@ from typing import Any
 import platformdirs
 
 ROOT_VARIABLE = "HWCOMP_CACHE"
+
+MAX_BYTES = 4 * 2**30
+"""Kept results beyond this are dropped, the longest unused first."""
 
 
 def cache_root() -> Path:
@@ -53,7 +57,7 @@ class Stages:
             return json.loads(path.read_text())
         except (OSError, ValueError):
             value = compute()
-            write_atomically(path, json.dumps(value).encode(), required=False)
+            self._keep(path, json.dumps(value).encode())
             return value
 
     def bytes(self, stage: str, key: str, compute: Callable[[], bytes]) -> bytes:
@@ -66,8 +70,20 @@ class Stages:
         except OSError:
             pass
         value = compute()
-        write_atomically(path, hashlib.sha256(value).digest() + value, required=False)
+        self._keep(path, hashlib.sha256(value).digest() + value)
         return value
+
+    def _keep(self, path: Path, content: bytes) -> None:
+        """Keep a result if the disk allows, and drop the oldest ones if there are too many."""
+        write_atomically(path, content, required=False)
+        with contextlib.suppress(OSError):  # another process may be dropping the same files
+            entries = sorted((entry.stat().st_mtime, entry.stat().st_size, entry) for entry in self.root.glob("*/*"))
+            total = sum(size for _, size, _ in entries)
+            for _, size, entry in entries:
+                if total <= MAX_BYTES:
+                    break
+                entry.unlink()
+                total -= size
 
     def has(self, stage: str, key: str) -> bool:
         """Return whether a value is kept."""

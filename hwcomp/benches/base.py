@@ -164,7 +164,7 @@ class Bench(ABC):
         if labelled is None:
             return None
         stage = self.context.reporter.stage("Evaluate")
-        with stage.bar("test data", total=0) as bar:
+        with stage.bar("test data", total=None) as bar:
             before, after = accuracies(
                 [self.context.prepared.plain, model],
                 labelled,
