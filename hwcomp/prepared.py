@@ -85,8 +85,8 @@ def prepare_for_search(
     )
     stage = reporter.stage("Export")
     with stage.bar("exporting to ONNX", total=None):
-        plain = stages.bytes("plain", model_key, lambda: _plain(workload, program))
-        exported = stages.bytes("float", model_key, lambda: to_bytes(export_float(program)))
+        plain = stages.blob("plain", model_key, lambda: _plain(workload, program))
+        exported = stages.blob("float", model_key, lambda: to_bytes(export_float(program)))
         float_graph = _from_bytes(exported)
     stage.done(f"{len(list(float_graph.graph))} ONNX nodes, {len(exported) / 2**20:.1f} MB in float")
 

@@ -60,7 +60,7 @@ class Stages:
             self._keep(path, json.dumps(value).encode())
             return value
 
-    def bytes(self, stage: str, key: str, compute: Callable[[], bytes]) -> bytes:
+    def blob(self, stage: str, key: str, compute: Callable[[], bytes]) -> bytes:
         """Return the kept bytes of a stage, or compute and keep them; they are stored behind their own hash."""
         path = self.root / stage / f"{key}.bin"
         try:
