@@ -12,6 +12,7 @@ from statistics import median
 from typing import Literal, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwcomp.cost import CostTable, Kernel
 from hwcomp.profiling import Profile
@@ -140,12 +141,20 @@ def _filled(edges: Sequence[Edge], seen: Mapping[str, float]) -> dict[str, float
     """Return a time for every tensor: the one seen, or that of a line through those seen, over their size."""
     sizes = np.array([edge.elements for edge in edges if edge.tensor in seen], float)
     times = np.array([seen[edge.tensor] for edge in edges if edge.tensor in seen], float)
-    slope, start = 0.0, 0.0
-    if len(times) >= 2 and float(np.ptp(sizes)) > 0:
-        slope, start = (max(0.0, float(value)) for value in np.polyfit(sizes, times, 1))
-    elif len(times):
-        start = float(np.median(times))
+    slope, start = _line(sizes, times)
     return {edge.tensor: seen.get(edge.tensor, start + slope * edge.elements) for edge in edges}
+
+
+def _line(sizes: NDArray[np.float64], times: NDArray[np.float64]) -> tuple[float, float]:
+    """Return (slope, start) of a line that is nowhere negative and never falls."""
+    if len(times) == 0:
+        return 0.0, 0.0
+    slope, start = np.polyfit(sizes, times, 1).tolist() if float(np.ptp(sizes)) > 0 else (0.0, 0.0)
+    if slope <= 0:
+        return 0.0, float(np.median(times))
+    if start < 0:
+        return float(sizes @ times / (sizes @ sizes)), 0.0
+    return float(slope), float(start)
 
 
 COST_MODEL = Lookup

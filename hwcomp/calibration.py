@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -75,7 +76,7 @@ def observe(
 
 def _summarise(name: str, seen: list[tuple[float, float, Tensor, Tensor]]) -> Observation:
     low, high = min(row[0] for row in seen), max(row[1] for row in seen)
-    if not (abs(low) < float("inf") and abs(high) < float("inf")):
+    if not all(isfinite(row[0]) and isfinite(row[1]) for row in seen):
         raise InputError(f"Tensor '{name}' holds NaN or infinity on the calibration data (range {low} to {high}).")
     mean = torch.stack([row[3] for row in seen]).mean(0)
     return Observation(low=low, high=high, sample=torch.cat([row[2] for row in seen]), channel_mean=mean)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwcomp.errors import InputError
 
@@ -22,11 +22,17 @@ class Budget(BaseModel):
         max_drop: points of the metric that may be lost; None for no limit.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["latency", "speedup", "fastest"]
     value: float = 0.0
     max_drop: float | None = None
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> "Budget":
+        if (self.kind == "fastest") != (self.value == 0) or self.value < 0:
+            raise ValueError("a latency or speed-up must be greater than zero, and 'fastest' takes no value")
+        return self
 
     def __str__(self) -> str:
         allowed = "" if self.max_drop is None else f" within {self.max_drop:g} points"

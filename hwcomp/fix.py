@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from hwcomp.calibration import Observation
 from hwcomp.choice import Choice
 from hwcomp.ops import WEIGHTED, anchor, module_of, op_of
-from hwcomp.program import Program, finish
+from hwcomp.program import Program, finish, fresh_name
 from hwcomp.quantizer import (
     QuantParams,
     QuantWeight,
@@ -22,7 +22,7 @@ from hwcomp.quantizer import (
     quantize_blocks,
     quantize_per_channel,
 )
-from hwcomp.scheme import FLOAT, QUANTS, WEIGHT_ONLY_BLOCK, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
 from hwcomp.space import Assignment
 
 
@@ -89,7 +89,7 @@ def quantize_weight(node: fx.Node, scheme: str, source: Observation | None, weig
         values, scales = quantize_per_channel(weight, bits)
     else:
         bits = quant.weight_bits
-        values, scales = quantize_blocks(weight, bits, WEIGHT_ONLY_BLOCK)
+        values, scales = quantize_blocks(weight, bits)
     quantized = QuantWeight(values=values, scales=scales, bits=bits, bias=None)
     corrected = bias.detach().clone() if isinstance(bias, Tensor) else torch.zeros(weight.shape[0])
     if source is not None:
@@ -149,7 +149,7 @@ def with_weight(operator: nn.Module, quantized: QuantWeight) -> nn.Module:
 
 
 def _round_after(program: Program, node: fx.Node, quantization: QuantPlan) -> None:
-    name = f"{node.name}_rounded"
+    name = fresh_name(program.module, f"{node.name}_rounded")
     program.module.add_submodule(name, FakeQuantize(quantization.tensors[node.name]))
     with program.module.graph.inserting_after(node):
         rounded = program.module.graph.call_module(name, (node,))

@@ -5,6 +5,7 @@ are all ``add``.
 """
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -70,21 +71,29 @@ class Slot:
     index: int
 
 
+def template_of(node: fx.Node) -> Any:
+    """Return (args, kwargs) of a node's call with a `Slot` for each tensor, in the order of ``all_input_nodes``."""
+    slots = {source: Slot(index) for index, source in enumerate(node.all_input_nodes)}
+    return fx.node.map_arg((node.args, node.kwargs), cast("Any", slots.__getitem__))
+
+
+def filled(template: Any, tensors: Sequence[Tensor]) -> Any:
+    """Return (args, kwargs) of a template with the tensors in their slots."""
+    return fx.node.map_aggregate(template, lambda leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf)
+
+
 class Function(nn.Module):
     """A function or method call of the graph as a module of tensors alone; constants are kept inside."""
 
     def __init__(self, node: fx.Node) -> None:
         super().__init__()
-        slots = {source: Slot(index) for index, source in enumerate(node.all_input_nodes)}
         self.is_method = node.op == "call_method"
         self.target = node.target
-        self.template: Any = fx.node.map_arg((node.args, node.kwargs), cast("Any", slots.__getitem__))
+        self.template = template_of(node)
 
     def forward(self, *tensors: Tensor) -> Any:
         """Call the function with the tensors, in the order of ``node.all_input_nodes``, in their places."""
-        args, kwargs = fx.node.map_aggregate(
-            self.template, lambda leaf: tensors[leaf.index] if isinstance(leaf, Slot) else leaf
-        )
+        args, kwargs = filled(self.template, tensors)
         if self.is_method:
             return getattr(args[0], str(self.target))(*args[1:], **kwargs)
         assert callable(self.target)

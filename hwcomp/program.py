@@ -81,6 +81,15 @@ class Pass(Protocol):
         ...
 
 
+def fresh_name(module: fx.GraphModule, base: str) -> str:
+    """Return a name for a new sub-module: the base, or with a number where something has that name already."""
+    name, number = base, 0
+    while hasattr(module, name):
+        number += 1
+        name = f"{base}_{number}"
+    return name
+
+
 def with_shapes(program: Program) -> Program:
     """Return the program after recording the shape of every node in its meta (the graph's own, not a copy)."""
     with torch.no_grad():

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hwcomp.scheme import WEIGHT_ONLY_BLOCK
+
 LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 
 HARD_KNEE = 3.0
@@ -62,7 +64,7 @@ class QuantWeight:
 
     Attributes:
         values: integers around zero, int8, in the shape of the float weight, output channels first (C_out, ...).
-        scales: (C_out,), or (C_out, blocks) for weight-only schemes.
+        scales: (C_out,), or (C_out, blocks of `hwcomp.scheme.WEIGHT_ONLY_BLOCK` inputs) for weight-only schemes.
         bits: of each integer.
         bias: corrected float bias (C_out,), or None.
     """
@@ -77,8 +79,7 @@ class QuantWeight:
         """The float weight that the integers stand for."""
         if self.scales.ndim == 1:
             return self.values * self.scales.view(-1, *[1] * (self.values.ndim - 1))
-        width = self.values.shape[1]
-        repeated = self.scales.repeat_interleave(-(-width // self.scales.shape[1]), dim=1)[:, :width]
+        repeated = self.scales.repeat_interleave(WEIGHT_ONLY_BLOCK, dim=1)[:, : self.values.shape[1]]
         return self.values * repeated
 
 
@@ -91,8 +92,9 @@ def quantize_per_channel(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return values.to(torch.int8).view_as(weight), scales
 
 
-def quantize_blocks(weight: Tensor, bits: int, block: int) -> tuple[Tensor, Tensor]:
-    """Return integers (C_out, C_in) and scales (C_out, ceil(C_in / block)) with one scale for each block of inputs."""
+def quantize_blocks(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Return integers (C_out, C_in) and scales (C_out, ceil(C_in / `WEIGHT_ONLY_BLOCK`)), one for each block."""
+    block = WEIGHT_ONLY_BLOCK
     out_features, in_features = weight.shape
     largest = 2 ** (bits - 1) - 1
     blocks = -(-in_features // block)

@@ -90,6 +90,13 @@ class Stages:
         return any((self.root / stage / f"{key}{suffix}").is_file() for suffix in (".json", ".bin"))
 
 
+def _umask() -> int:
+    """Return the process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 def write_atomically(path: Path, content: bytes, *, required: bool = True) -> None:
     """Write a file whole or not at all; if it is not required, a full or read-only disk is no error."""
     try:
@@ -98,6 +105,7 @@ def write_atomically(path: Path, content: bytes, *, required: bool = True) -> No
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
+            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp lets only its owner read
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -5,9 +5,11 @@ called as it is, and is named with the reason.
 """
 
 import copy
+import operator
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, fx, nn
 
 from hwcomp.errors import InputError
@@ -15,6 +17,12 @@ from hwcomp.program import OPAQUE, Inputs, Note, Program, flatten, with_shapes
 
 TRACE_ERRORS = (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, KeyError)
 """What symbolic tracing raises when Python code looks at a value that is not there yet."""
+
+OUT_OF_PLACE: dict[Any, Any] = {
+    "relu_": "relu", "add_": "add", "mul_": "mul", "sub_": "sub", "div_": "div", "clamp_": "clamp",
+    "sigmoid_": "sigmoid",
+    torch.relu_: torch.relu, F.relu_: torch.relu, operator.iadd: operator.add, operator.imul: operator.mul,
+}  # fmt: skip
 
 
 class _Tracer(fx.Tracer):
@@ -39,13 +47,14 @@ def trace(model: nn.Module, example_inputs: Inputs) -> Program:
         InputError: the forward does not accept the example inputs, or does not return tensors.
     """
     model = copy.deepcopy(model).eval()
-    expected = _run(model, example_inputs)
+    expected = _run(model, tuple(x.clone() for x in example_inputs))
     reasons: dict[nn.Module, str] = {}
     graph = _trace_in_parts(model, reasons)
     if graph is None:
         graph = _call_whole(model, len(example_inputs))
         reasons[model] = reasons.get(model, "its forward depends on data")
         model = graph.owning_module or model
+    _write_out_of_place(graph, model)
     module = fx.GraphModule(model, graph, class_name=type(model).__name__)
     program = with_shapes(Program(module=module, example_inputs=example_inputs))
     _check_same(expected, _run(module, example_inputs))
@@ -104,6 +113,37 @@ def _call_whole(model: nn.Module, inputs: int) -> fx.Graph:
     arguments = tuple(graph.placeholder(f"input_{index}") for index in range(inputs))
     graph.output(graph.call_module("whole", arguments))
     return graph
+
+
+def _write_out_of_place(graph: fx.Graph, root: nn.Module) -> None:
+    """Replace operators that overwrite their input by ones that do not; later readers of the input read the result."""
+    order = {node: position for position, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        if not _overwrites(node, root):
+            continue
+        source = node.all_input_nodes[0]
+        for user in list(source.users):
+            if order[user] > order[node]:
+                user.replace_input_with(source, node)
+    for module in root.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+
+
+def _overwrites(node: fx.Node, root: nn.Module) -> bool:
+    """Return whether a node overwrites its first input, after making it write elsewhere."""
+    if node.op == "call_module":
+        return bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
+    if node.kwargs.get("inplace"):
+        node.kwargs = {**node.kwargs, "inplace": False}
+        return True
+    if node.op == "call_method" and str(node.target) in OUT_OF_PLACE:
+        node.target = OUT_OF_PLACE[str(node.target)]
+        return True
+    if node.op == "call_function" and node.target in OUT_OF_PLACE:
+        node.target = OUT_OF_PLACE[node.target]
+        return True
+    return False
 
 
 def _check_same(expected: tuple[Tensor, ...], actual: tuple[Tensor, ...]) -> None:

@@ -181,6 +181,11 @@ def samples(batches: Iterable[Any], example: Inputs) -> Iterator[tuple[Inputs, A
         inputs, targets = split_batch(batch)
         shapes = [tuple(x.shape[1:]) for x in inputs]
         wanted = [tuple(x.shape[1:]) for x in example]
+        kinds = [str(x.dtype).removeprefix("torch.") for x in inputs]
+        if kinds != [str(x.dtype).removeprefix("torch.") for x in example]:
+            raise InputError(
+                f"A batch of data has inputs of type {', '.join(kinds)}; give them as the example inputs are."
+            )
         if shapes != wanted:
             raise InputError(
                 f"A batch of data has inputs of shape {shapes} (without the batch); the model takes {wanted}."

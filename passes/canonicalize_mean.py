@@ -6,7 +6,7 @@ from typing import final
 from torch import fx, nn
 
 from hwcomp.ops import op_of, shape_of
-from hwcomp.program import PassResult, Program, finish
+from hwcomp.program import PassResult, Program, finish, fresh_name
 
 
 @final
@@ -26,13 +26,14 @@ class CanonicalizeMean:
         means = [node for node in result.nodes if op_of(node) == "mean" and _is_over_image(node)]
         for node in means:
             graph = result.module.graph
-            name = f"{node.name}_pool"
+            name = fresh_name(result.module, f"{node.name}_pool")
             result.module.add_submodule(name, nn.AdaptiveAvgPool2d(1))
             with graph.inserting_before(node):
                 pooled = graph.call_module(name, (node.args[0],))
                 if not _option(node, 2, "keepdim", default=False):
-                    result.module.add_submodule(f"{node.name}_flat", nn.Flatten(1))
-                    pooled = graph.call_module(f"{node.name}_flat", (pooled,))
+                    flat = fresh_name(result.module, f"{node.name}_flat")
+                    result.module.add_submodule(flat, nn.Flatten(1))
+                    pooled = graph.call_module(flat, (pooled,))
             node.replace_all_uses_with(pooled)
             graph.erase_node(node)
         return PassResult(program=finish(result), changed=len(means))

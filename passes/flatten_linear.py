@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import nn
 
 from hwcomp.ops import op_of, shape_of
-from hwcomp.program import PassResult, Program, finish
+from hwcomp.program import PassResult, Program, finish, fresh_name
 
 
 @final
@@ -33,13 +34,13 @@ class FlattenLinear:
             rows = 1
             for size in leading:
                 rows *= size
-            result.module.add_submodule(f"{node.name}_rows", nn.Flatten(0, len(leading) - 1))
-            result.module.add_submodule(f"{node.name}_unflatten", nn.Unflatten(0, leading))
+            before = fresh_name(result.module, f"{node.name}_rows")
+            result.module.add_submodule(before, nn.Flatten(0, len(leading) - 1))
             with graph.inserting_before(node):
-                flat = graph.call_module(f"{node.name}_rows", (source,))
+                flat = graph.call_module(before, (source,))
             node.replace_input_with(source, flat)
             with graph.inserting_after(node):
-                restored = graph.call_module(f"{node.name}_unflatten", (node,))
+                restored = graph.call_function(torch.reshape, (node, shape))
             for user in [user for user in node.users if user is not restored]:
                 user.replace_input_with(node, restored)
         return PassResult(program=finish(result), changed=len(layers))

@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 
 from hwcomp.choice import Choice
-from hwcomp.ops import Function, anchor, is_float, module_of, op_of, shape_of
+from hwcomp.ops import SAME_VALUES, Function, anchor, is_float, module_of, op_of, shape_of
 from hwcomp.passes._edit import call_instead, only_user
 from hwcomp.program import Note, PassResult, Program, finish
 from hwcomp.scheme import FLOAT
@@ -54,8 +54,12 @@ def why_not(node: fx.Node) -> str | None:  # noqa: PLR0911 - a list of reasons
         return "its input or output is not one float32 tensor"
     if op in ("add", "mul") and len(inputs) != 2:
         return "one of its inputs is a constant"
-    if op in ("hardswish", "hardsigmoid") and only_user(inputs[0]) is not node:
-        return "its input is read elsewhere too, so its range cannot be cut at -3"
+    if any(source.op == "get_attr" for source in inputs):
+        return "one of its inputs is a parameter"
+    if op == "conv2d" and len(shape_of(node) or ()) != 4:
+        return "its input has no batch"
+    if op in ("hardswish", "hardsigmoid") and (only_user(inputs[0]) is not node or op_of(inputs[0]) in SAME_VALUES):
+        return "its input shares values with another tensor, so its range cannot be cut at -3"
     if op == "adaptive_avg_pool2d" and (shape_of(node) or ())[2:] != (1, 1):
         return "only pooling to one pixel has an integer kernel"
     if isinstance(inner, nn.Conv2d) and inner.padding_mode != "zeros":

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwcomp.errors import InputError
-from hwcomp.ops import Function, module_of
+from hwcomp.ops import Function, filled, module_of, template_of
 from hwcomp.program import OPAQUE, Inputs, Program
 
 OPSET = 20
@@ -61,12 +61,15 @@ def opaque_sites(program: Program) -> list[str]:
 class _Step(nn.Module):
     """One node of the program, so that the exporter gives it a scope of its own."""
 
-    def __init__(self, op: nn.Module) -> None:
+    def __init__(self, node: fx.Node) -> None:
         super().__init__()
-        self.op = op
+        module = module_of(node)
+        self.op = Function(node) if module is None else module
+        self.template = None if module is None else template_of(node)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        result: Tensor = self.op(*inputs)
+        args, kwargs = (inputs, {}) if self.template is None else filled(self.template, inputs)
+        result: Tensor = self.op(*args, **kwargs)
         return result
 
 
@@ -77,8 +80,7 @@ def _isolate(program: Program) -> fx.GraphModule:
     made: dict[fx.Node, fx.Node] = {}
     for node in program.nodes:
         if node.op.startswith("call_"):
-            operator = module_of(node) or Function(node)
-            root.add_module(node.name, _Step(operator))
+            root.add_module(node.name, _Step(node))
             made[node] = graph.create_node(
                 "call_module", node.name, tuple(made[x] for x in node.all_input_nodes), {}, name=node.name
             )
@@ -105,7 +107,12 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        nowhere = io.StringIO()
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stderr(nowhere),
+            contextlib.redirect_stdout(nowhere),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -147,9 +154,8 @@ def _script_opaque(model: nn.Module) -> nn.Module:
     if not isinstance(model, fx.GraphModule):
         return torch.jit.script(model)
     for step in model.children():
-        operator = getattr(step, "op", None)
-        if isinstance(step, _Step) and operator is not None and not _is_library(operator):
-            step.op = torch.jit.script(operator)
+        if isinstance(step, _Step) and not _is_library(step.op):
+            step.op = torch.jit.script(step.op)
     return model
 
 

@@ -99,7 +99,7 @@ def kernel_times(model: bytes | Path, feed: Feed, threads: int, runs: int, warmu
             samples.setdefault(event["name"].removesuffix(KERNEL_SUFFIX), []).append(float(event["dur"]))
     times: dict[Owner, float] = {}
     for kernel, durations in samples.items():
-        owner = owners.get(kernel, Owner(kind="site", name=kernel.split("/")[0]))
+        owner = owners.get(kernel) or Owner(kind="site", name=_named_site(kernel) or kernel)
         per_run = len(durations) / (warmup + runs)
         times[owner] = times.get(owner, 0.0) + per_run * _middle_mean(durations[-runs:])
     return times
@@ -128,10 +128,10 @@ def kernel_owners(graph: onnx.GraphProto) -> dict[str, Owner]:
 def _owner(
     node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], readers: Mapping[str, list[onnx.NodeProto]]
 ) -> Owner:
-    site, _, rest = node.name.partition("/")
-    if node.op_type in QDQ_OPS and rest.startswith(("quantize", "dequantize")):
+    site, rest = _named_site(node.name), node.name.partition("/")[2]
+    if site is not None and node.op_type in QDQ_OPS and rest.startswith(("quantize", "dequantize")):
         return Owner(kind="tensor", name=site)
-    if site and rest:
+    if site is not None:
         return Owner(kind="site", name=site)
     if node.op_type in LAYOUT_OPS:
         return Owner(kind="tensor", name=_site_behind(node, makers))
@@ -139,7 +139,8 @@ def _owner(
 
 
 def _named_site(name: str) -> str | None:
-    site, _, rest = name.partition("/")
+    """Return the site in the name of a node or value, None if lowering did not name it."""
+    site, _, rest = name.removeprefix("fused ").partition("/")
     return site if site and rest else None
 
 

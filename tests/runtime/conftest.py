@@ -1,0 +1,128 @@
+"""Runs the installed `hwcomp` command as a user does: as a process, with a cache and a folder of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("hwcomp")
+
+TINY = """
+import torch
+from torch import Tensor, nn
+
+example_inputs = (torch.zeros(1, 3, 16, 16),)
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+def model():
+    torch.manual_seed(0)
+    return Tiny()
+
+
+def calibration_data():
+    yield torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A process that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def sentence(self) -> str:
+        """Return the one sentence that was said about bad input, after checking that it is one."""
+        assert self.code == 2, (self.code, self.out, self.err)
+        assert "Traceback" not in self.out + self.err
+        said = [line for line in self.err.splitlines() if line.strip()]
+        assert len(said) == 1, self.err
+        assert said[0].startswith("hwcomp: ")
+        return said[0]
+
+
+@dataclass(frozen=True)
+class Cli:
+    """Runs `hwcomp` in a folder."""
+
+    folder: Path
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"HWCOMP_CACHE": str(self.cache), "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
+
+    def write(self, source: str, name: str = "model.py") -> str:
+        (self.folder / name).write_text(source)
+        return name
+
+    def start(self, *arguments: object) -> "subprocess.Popen[str]":
+        command = [str(COMMAND), *map(str, arguments)]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def __call__(self, *arguments: object) -> Done:
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+        return Done(process.returncode, out, err)
+
+    def succeeds(self, *arguments: object) -> str:
+        """Run a command that must succeed without complaint, and return what it printed."""
+        done = self(*arguments)
+        assert done.code == 0, (done.code, done.out, done.err)
+        assert "Traceback" not in done.err
+        return done.out
+
+    def files(self) -> set[Path]:
+        """Return every file below the folder, but those of the cache and of Python's."""
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        return {path for path in found if self.cache not in path.parents and "__pycache__" not in path.parts}
+
+
+@pytest.fixture(scope="session")
+def cli_in() -> Callable[[Path], Cli]:
+    """Return what makes a command for a folder."""
+    return Cli
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Return the command, in a folder that holds nothing."""
+    return Cli(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_source() -> str:
+    """Return a model.py of two layers."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an artifact of the tiny network for a board that is not here; copy it before changing it."""
+    command = Cli(tmp_path_factory.mktemp("tiny"))
+    command.succeeds("compile", command.write(TINY), "--target", "arm", "--calibration", 2, "--out", "artifact")
+    return command.folder / "artifact"

@@ -1,0 +1,71 @@
+"""Budgets as people write them."""
+
+import pytest
+from pydantic import ValidationError
+
+from hwcomp.config import CompileConfig, Fastest, Latency, Speedup
+from hwcomp.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "us"),
+    [("4ms", 4000), ("350us", 350), ("350µs", 350), ("0.2s", 200_000), ("0.2 s", 200_000), (" 4 ms ", 4000),
+     ("1e3us", 1000), (".5ms", 500), ("+2ms", 2000), ("1E-3s", 1000)],
+)  # fmt: skip
+def test_latencies(text: str, us: float) -> None:
+    budget = Latency(text, max_drop=0.5)
+    assert budget.kind == "latency"
+    assert budget.value == pytest.approx(us)
+    assert budget.max_drop == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("4", "has no unit; write 4ms or 4us"), (" 7.5 ", "write 7.5ms or 7.5us"), ("", "not a number with a unit"),
+     ("ms", "not a number"), ("fast", "not a number with a unit"), ("4 minutes", "not a number with a unit"),
+     ("4msec", "not a number with a unit"), ("0ms", "greater than zero"), ("-4ms", "greater than zero"),
+     ("1e999s", "greater than zero"), ("nanms", "not a number"), ("4,5ms", "not a number with a unit"),
+     ("1.2.3ms", "is not a number"), ("4ms 5ms", "not a number with a unit")],
+)  # fmt: skip
+def test_latencies_that_are_refused(text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as caught:
+        Latency(text)
+    assert f"'{text}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "times"), [("2x", 2), ("1.5", 1.5), (" 3x ", 3), (2, 2), (1.25, 1.25), ("1e1x", 10)])
+def test_speedups(text: str | float, times: float) -> None:
+    budget = Speedup(text)
+    assert (budget.kind, budget.value, budget.max_drop) == ("speedup", times, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("fast", "is not a number"), ("", "is not a number"), ("x", "is not a number"), ("2ms", "is not a number"),
+     ("0x", "greater than zero"), (-2, "greater than zero"), ("nan", "greater than zero"), ("inf", "greater than zero"),
+     ("2xx", "is not a number")],
+)  # fmt: skip
+def test_speedups_that_are_refused(text: str | float, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence) as caught:
+        Speedup(text)
+    assert f"'{text}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("drop", [-0.1, float("nan"), float("inf")])
+def test_a_drop_is_zero_or_more(drop: float) -> None:
+    for make in (lambda: Latency("4ms", drop), lambda: Speedup(2, drop), lambda: Fastest(drop)):
+        with pytest.raises(InputError, match="drop"):
+            make()
+
+
+def test_budgets_read_as_they_are_written() -> None:
+    assert str(Latency("350us")) == "0.35 ms"
+    assert str(Speedup("2x", 1)) == "2x within 1 points"
+    assert str(Fastest(0.5)) == "as fast as possible within 0.5 points"
+    assert Fastest().max_drop == 1.0
+
+
+@pytest.mark.parametrize("wrong", [{"calibration": 0}, {"threads": 0}, {"ranges": "best"}, {"taget": "arm"}])
+def test_options_are_checked(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        CompileConfig(**wrong)
