@@ -30,11 +30,14 @@ def prepare(folder: Path, *, force: bool) -> Path:
         raise InputError(
             f"'{folder}' exists and was not written by hwcomp; give another --out, or --force to write into it."
         )
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".hwcomp-probe"
         probe.write_bytes(b"")
         probe.unlink()
+        for path in missing:  # nothing is left behind by a run that fails later
+            path.rmdir()
     except OSError as error:
         raise InputError(f"'{folder}' cannot be written to: {error.strerror or error}; give another --out.") from error
     return folder

@@ -1,6 +1,7 @@
 """The ``hwcomp`` command: options in, exit code out; no logic. Heavy imports happen inside the commands."""
 
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,10 +150,10 @@ def _guarded(command: Callable[..., Any]) -> int:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        command(standalone_mode=False)
+        code = command(standalone_mode=False)
     except HwcompError as error:
         if debug:
-            raise
+            traceback.print_exc()
         typer.secho(f"hwcomp: {error}", err=True, fg=typer.colors.RED)
         return error.exit_code
     except typer.Abort:
@@ -161,7 +162,9 @@ def _guarded(command: Callable[..., Any]) -> int:
         return _interrupted()
     except Exception as error:  # noqa: BLE001 - raised again unless it is a usage error
         return _usage_or_raise(error)
-    return 0
+    if code == INTERRUPTED:  # the command line library turns Ctrl-C into this
+        return _interrupted()
+    return code if isinstance(code, int) else 0
 
 
 def _interrupted() -> int:

@@ -43,7 +43,8 @@ class Stage:
         left = TimeElapsedColumn() if total is None else TimeRemainingColumn()
         share = () if total is None else (TaskProgressColumn(),)
         columns = (TextColumn(f"[bold]{self._name:<10}[/bold]{what}"), BarColumn(), *share, left)
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        shown = self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=not shown) as progress:
             yield Bar(progress, total)
 
 

@@ -43,7 +43,7 @@ def search_data(
         batches = _batches(workload, name)
         if batches is None:
             continue
-        reader = samples(batches, workload.example_inputs)
+        reader = samples(batches, workload.example_inputs, name)
         inputs = [_checked(x, name) for x, _ in islice(reader, count)]
         if not inputs:
             raise InputError(f"{name} is empty; give at least one batch, or leave it out to have inputs generated.")
@@ -56,7 +56,11 @@ def search_data(
 
 def _validation(workload: Workload) -> list[tuple[Inputs, Any]]:
     batches = _batches(workload, "train_data")
-    return [] if batches is None else list(islice(samples(batches, workload.example_inputs), VALIDATION_SAMPLES))
+    return (
+        []
+        if batches is None
+        else list(islice(samples(batches, workload.example_inputs, "train_data"), VALIDATION_SAMPLES))
+    )
 
 
 def _batches(workload: Workload, name: str) -> Iterable[Any] | None:
@@ -73,7 +77,23 @@ def _batches(workload: Workload, name: str) -> Iterable[Any] | None:
 def eval_samples(workload: Workload) -> Iterable[tuple[Inputs, Any]] | None:
     """Return the labelled test samples, or None if the workload has none."""
     batches = _batches(workload, "eval_data")
-    return None if batches is None else samples(batches, workload.example_inputs)
+    return None if batches is None else samples(batches, workload.example_inputs, "eval_data")
+
+
+def check_eval_data(workload: Workload) -> None:
+    """Look at the first test sample before any work is done; data that can be read only once is left alone.
+
+    Raises:
+        InputError: it is empty or does not fit the model.
+    """
+    batches = _batches(workload, "eval_data")
+    if batches is None or (not callable(workload.eval_data) and iter(batches) is batches):
+        return
+    first = next(samples(batches, workload.example_inputs, "eval_data"), None)
+    if first is None:
+        raise InputError("eval_data is empty; give at least one batch, or leave it out.")
+    if first[1] is None:
+        raise InputError("eval_data has no targets; give batches (inputs, targets), or leave it out.")
 
 
 def _checked(inputs: Inputs, name: str) -> Inputs:

@@ -112,7 +112,8 @@ def traced(workload: Workload, target: Target, reporter: Reporter) -> Program:
         reasons = "; ".join(f"{note.site}: {note.reason}" for note in program.notes[:3])
         raise InputError(
             f"Nothing in this model can run in a cheaper precision on target '{target.name}' "
-            f"(it consists of {', '.join(kinds) or 'no operators'}{'; ' + reasons if reasons else ''})."
+            f"(it consists of {', '.join(kinds) or 'no operators'}{'; ' + reasons if reasons else ''}); "
+            "`hwcomp targets show NAME` lists what a target can do."
         )
     text = f"{type(workload.model).__name__}: {len(space.sites)} operators, {len(space.free)} with a choice"
     stage.done(text + (f", opaque: {', '.join(n.site for n in opaque)}" if opaque else ", nothing opaque"))

@@ -11,7 +11,7 @@ import torch
 from hwcomp.calibration import Observation, activation_ranges, observe
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
-from hwcomp.data import SearchData, search_data
+from hwcomp.data import SearchData, check_eval_data, search_data
 from hwcomp.errors import InputError
 from hwcomp.fix import QuantPlan, fix, plan
 from hwcomp.kernels import search_space
@@ -92,6 +92,7 @@ def prepare_for_search(
 
     stage = reporter.stage("Calibrate")
     with stage.bar("reading data", total=1.0) as bar:
+        check_eval_data(workload)
         data = search_data(workload, config.calibration, config.seed, bar.share)
     with stage.bar("observing activations", total=len(data.inputs)) as bar:
         seen = observe(program, data.inputs, bar.advance)

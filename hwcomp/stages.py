@@ -52,26 +52,31 @@ class Stages:
 
     def json(self, stage: str, key: str, compute: Callable[[], Any]) -> Any:
         """Return the kept value of a stage, or compute and keep it; it must be JSON."""
-        path = self.root / stage / f"{key}.json"
-        try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError):
-            value = compute()
-            self._keep(path, json.dumps(value).encode())
-            return value
+        return json.loads(self.blob(stage, key, lambda: json.dumps(compute()).encode()))
 
     def blob(self, stage: str, key: str, compute: Callable[[], bytes]) -> bytes:
-        """Return the kept bytes of a stage, or compute and keep them; they are stored behind their own hash."""
-        path = self.root / stage / f"{key}.bin"
-        try:
-            content = path.read_bytes()
-            if hashlib.sha256(content[32:]).digest() == content[:32]:
-                return content[32:]
-        except OSError:
-            pass
+        """Return the kept bytes of a stage, or compute and keep them."""
+        kept = self._read(stage, key)
+        if kept is not None:
+            return kept
         value = compute()
-        self._keep(path, hashlib.sha256(value).digest() + value)
+        self._keep(self._path(stage, key), hashlib.sha256(value).digest() + value)
         return value
+
+    def has(self, stage: str, key: str) -> bool:
+        """Return whether a whole value is kept."""
+        return self._read(stage, key) is not None
+
+    def _path(self, stage: str, key: str) -> Path:
+        return self.root / stage / f"{key}.bin"
+
+    def _read(self, stage: str, key: str) -> bytes | None:
+        """Return what is kept if it is whole: values stand behind their own hash."""
+        try:
+            content = self._path(stage, key).read_bytes()
+        except OSError:
+            return None
+        return content[32:] if hashlib.sha256(content[32:]).digest() == content[:32] else None
 
     def _keep(self, path: Path, content: bytes) -> None:
         """Keep a result if the disk allows, and drop the oldest ones if there are too many."""
@@ -84,10 +89,6 @@ class Stages:
                     break
                 entry.unlink()
                 total -= size
-
-    def has(self, stage: str, key: str) -> bool:
-        """Return whether a value is kept."""
-        return any((self.root / stage / f"{key}{suffix}").is_file() for suffix in (".json", ".bin"))
 
 
 def _umask() -> int:

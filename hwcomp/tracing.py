@@ -74,7 +74,8 @@ def _run(model: nn.Module, inputs: Inputs) -> tuple[Tensor, ...]:
     except Exception as error:
         shapes = ", ".join(f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in inputs)
         raise InputError(
-            f"The model's forward does not accept the example inputs ({shapes}): {_first_line(error)}"
+            f"The model's forward does not accept the example inputs ({shapes}): {_first_line(error)}; "
+            "make example_inputs a tuple of tensors as the forward takes them."
         ) from error
     if not result:
         raise InputError("The model's forward returns no tensor; return a tensor, or a tuple, list or dict of tensors.")

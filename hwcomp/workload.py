@@ -136,7 +136,7 @@ def _execute(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise InputError(f"{path}, line {error.lineno}: syntax error: {error.msg}.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} cannot be imported: {_located(error, path)}") from error
     return module
 
@@ -144,12 +144,13 @@ def _execute(path: Path) -> ModuleType:
 def _call(function: Callable[[], Any], what: str) -> Any:
     try:
         return function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{what} failed: {_located(error, None)}") from error
 
 
-def _located(error: Exception, path: Path | None) -> str:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if path is None or Path(f.filename) == path]
+def _located(error: BaseException, path: Path | None) -> str:
+    everywhere = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in everywhere if path is None or Path(f.filename).resolve() == path.resolve()]
     where = f" (line {frames[-1].lineno} of {Path(frames[-1].filename).name})" if frames else ""
     return f"{type(error).__name__}: {error}{where}."
 
@@ -170,25 +171,38 @@ def split_batch(batch: Any) -> tuple[Inputs, Any]:
     return flatten(batch), None
 
 
-def samples(batches: Iterable[Any], example: Inputs) -> Iterator[tuple[Inputs, Any]]:
+def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:
+    try:
+        yield from batches
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name} failed while it was read: {_located(error, None)}") from error
+
+
+def samples(batches: Iterable[Any], example: Inputs, name: str = "the data") -> Iterator[tuple[Inputs, Any]]:
     """Cut batches of any size into pieces of the example's batch size; what is left over is dropped.
 
+    Args:
+        batches: tensors, pairs (inputs, targets) or dicts.
+        example: inputs as the network takes them.
+        name: of the data, for errors.
+
     Raises:
-        InputError: a batch does not fit the example inputs.
+        InputError: the data fails while it is read, or a batch does not fit the example inputs.
     """
     size = example[0].shape[0] if example[0].ndim else 1
-    for batch in batches:
+    for batch in _guarded(batches, name):
         inputs, targets = split_batch(batch)
         shapes = [tuple(x.shape[1:]) for x in inputs]
         wanted = [tuple(x.shape[1:]) for x in example]
         kinds = [str(x.dtype).removeprefix("torch.") for x in inputs]
         if kinds != [str(x.dtype).removeprefix("torch.") for x in example]:
-            raise InputError(
-                f"A batch of data has inputs of type {', '.join(kinds)}; give them as the example inputs are."
-            )
+            found = ", ".join(kinds) or type(batch).__name__
+            raise InputError(f"A batch of {name} has inputs of type {found}; give them as the example inputs are.")
         if shapes != wanted:
             raise InputError(
-                f"A batch of data has inputs of shape {shapes} (without the batch); the model takes {wanted}."
+                f"A batch of {name} has inputs of shape {shapes} (without the batch); the model takes {wanted}."
             )
         for start in range(0, inputs[0].shape[0] - size + 1, size):
             cut = slice(start, start + size)

@@ -31,9 +31,6 @@ class FlattenLinear:
             assert shape is not None
             source = node.all_input_nodes[0]
             leading = shape[:-1]
-            rows = 1
-            for size in leading:
-                rows *= size
             before = fresh_name(result.module, f"{node.name}_rows")
             result.module.add_submodule(before, nn.Flatten(0, len(leading) - 1))
             with graph.inserting_before(node):
