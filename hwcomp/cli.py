@@ -141,7 +141,14 @@ def report(
 
 def entry() -> None:
     """Run the command; turn what goes wrong into one sentence on stderr and an exit code."""
-    sys.exit(_guarded(app))
+    from hwcomp import interrupt
+
+    interrupt.install()
+    try:
+        code = _guarded(app)
+    except KeyboardInterrupt:
+        code = _interrupted()
+    sys.exit(code)
 
 
 def _guarded(command: Callable[..., Any]) -> int:

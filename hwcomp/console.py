@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hwcomp import interrupt
+
 
 class Bar:
     """A running progress bar."""
@@ -17,10 +19,12 @@ class Bar:
 
     def advance(self) -> None:
         """One more step is done."""
+        interrupt.check()
         self._progress.advance(self._task)
 
     def share(self, done: float) -> None:
         """Set the share of the total that is done, for bars of total 1."""
+        interrupt.check()
         self._progress.update(self._task, completed=done)
 
 
@@ -56,4 +60,5 @@ class Reporter:
 
     def stage(self, name: str) -> Stage:
         """Begin a stage."""
+        interrupt.check()
         return Stage(self.console, name)

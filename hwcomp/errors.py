@@ -34,6 +34,4 @@ class PassError(HwcompError):
 
 
 class LoweringError(HwcompError):
-    """The runtime refused a graph that was lowered for it."""
-
-    exit_code: ClassVar[int] = 1
+    """The runtime cannot load a model: a damaged file, or a graph that it refuses."""

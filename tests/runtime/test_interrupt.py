@@ -43,7 +43,7 @@ def test_interrupted_killed_and_finished(ready: Any) -> None:
     assert "hwcomp: interrupted" in err
     assert not (ready.folder / "out" / "manifest.json").exists()
     exported = kept(ready)
-    assert {path.parent.name for path in exported} == {"plain", "float"}
+    assert {path.parent.name for path in exported} >= {"plain", "float"}
 
     process = ready.start(*COMMAND)
     wait_for(process, "Table")
@@ -52,7 +52,7 @@ def test_interrupted_killed_and_finished(ready: Any) -> None:
     assert process.returncode == -signal.SIGKILL
     assert not (ready.folder / "out" / "manifest.json").exists()
     measured = kept(ready)
-    assert exported.items() < measured.items()
+    assert exported.items() <= measured.items()
     assert "profiles" in {path.parent.name for path in measured}
 
     out = ready.succeeds(*COMMAND)

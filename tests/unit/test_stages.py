@@ -41,13 +41,13 @@ def test_results_are_computed_once(cache: Path) -> None:
 def test_damaged_entries_are_computed_again_and_repaired(cache: Path, damage: bytes) -> None:
     stages = Stages(cache)
     stages.json("s", "k", Counted({"a": 1}))
-    stages.blob("s", "k", Counted(b"value"))
+    stages.blob("s", "b", Counted(b"value"))
     for path in (cache / "s").iterdir():
         path.write_bytes(damage)
     again, more = Counted({"a": 1}), Counted(b"value")
     for _ in range(2):
         assert stages.json("s", "k", again) == {"a": 1}
-        assert stages.blob("s", "k", more) == b"value"
+        assert stages.blob("s", "b", more) == b"value"
     assert (again.calls, more.calls) == (1, 1)
 
 
