@@ -23,9 +23,9 @@ def insert_qdq(model: ir.Model, quantization: QuantPlan) -> ir.Model:
     """Return a copy of a float graph (from ``export_float``) that computes what the plan says in integers."""
     model = model.clone()
     graph = model.graph
-    values = tensor_values(model)
     for site, weight in quantization.weights.items():
         _quantize_weight(graph, site, quantization.assignment[site], weight)
+    values = tensor_values(model)
     for tensor, params in quantization.tensors.items():
         if tensor in values:
             _quantize_tensor(graph, tensor, values[tensor], params, quantization)
