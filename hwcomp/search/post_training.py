@@ -19,9 +19,9 @@ WORTH_A_TRY = 0.02
 """Share of latency that another proposal must promise to save, where no limit asks for it."""
 
 DISTANCE_PER_POINT = 0.3
-"""Relative distance of the outputs that stands for one point of the metric where there are no labels to ask.
+"""Relative distance of the outputs that is allowed for each point of the metric where there are no labels to ask.
 
-It was read off the shipped examples, see docs/decisions/0004-output-distance.md.
+At the lenient end of what was measured, see docs/decisions/0004-output-distance.md.
 """
 
 

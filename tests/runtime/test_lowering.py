@@ -237,6 +237,18 @@ def test_other_schemes_of_linear_layers(scheme: str, make_network) -> None:
     assert distance(one.eager, found) < (0.3 if scheme == "weight4" else 0.05)
 
 
+def test_a_weight_only_layer_before_an_integer_reader() -> None:
+    """The product that replaces the layer is what the rounding for the reader follows."""
+    network = nn.Sequential(nn.Linear(40, 32), nn.Hardswish(), nn.Linear(32, 5))
+    batches = [(torch.randn(1, 40),) for _ in range(4)]
+    whole = lower(network, batches, "uint8", "int8")
+    first = next(iter(whole.quantization.weights))
+    seen = observe(whole.program, batches)
+    params = activation_ranges(whole.program, seen, "minmax", "uint8")
+    mixed = plan(whole.program, {**whole.quantization.assignment, first: "weight8"}, params, seen)
+    assert distance(whole.eager, run(insert_qdq(whole.float_graph, mixed), whole.inputs, optimized=True)) < 0.05
+
+
 def test_a_mixture_of_integers_and_float(make_network) -> None:
     """Every second site stays float: values are converted there and back."""
     network = make_network("residual")
