@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# two processes of one thread each: PyTorch's threads would wait for each other
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check format lint types imports bench schema clean
@@ -24,10 +26,10 @@ demo: $(STAMP) ## Compile the shipped digits network for this machine, and show 
 	@$(BIN)/python examples/digits/run_plain.py build/digits-host/model.onnx
 
 test: $(STAMP) ## Run the test suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(STAMP) ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 format: $(STAMP) ## Write the code in the project's format
 	$(BIN)/ruff format .

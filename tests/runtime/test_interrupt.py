@@ -35,7 +35,7 @@ def test_interrupted_killed_and_finished(ready: Any) -> None:
     """Ctrl-C while measuring, then SIGKILL after it, then the end: each run starts where the one before stopped."""
     process = ready.start(*COMMAND)
     wait_for(process, "Calibrate")
-    time.sleep(1)
+    time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
