@@ -9,17 +9,15 @@ fusion or memory layout is lost) charges the difference to the tensors that reac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwcomp.cost import CostTable, Kernel
 from hwcomp.profiling import Profile
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
-from hwcomp.space import Edge, SearchSpace
-
-Direction = Literal["quantize", "dequantize"]
+from hwcomp.scheme import FLOAT, reads_integers
+from hwcomp.space import Conversion, Edge, SearchSpace, conversion
 
 PURE = ("float", "int8")
 """Profiles whose whole runs are timed: the profiler slows short kernels more, and integer kernels are short."""
@@ -107,25 +105,19 @@ def _conversions(
     space: SearchSpace,
     profiles: Sequence[Profile],
     site_us: Mapping[str, Mapping[str, float]],
-    direction: Direction,
+    direction: Conversion,
 ) -> dict[str, float]:
     """Return tensor -> microseconds of one direction, for the tensors that some profile converted."""
     seen: dict[str, list[float]] = {}
     for profile in profiles:
         for edge in space.edges:
-            if _converts(edge, profile.assignment, direction):
+            if conversion(edge, profile.assignment) == direction:
                 choice = profile.assignment.get(edge.tensor, FLOAT)
                 known = _purest(edge.tensor, choice, profiles).tensor_us.get(edge.tensor, 0.0)
                 own = profile.tensor_us.get(edge.tensor, 0.0) - known
                 slower = _slower_readers(edge, profile, site_us) if direction == "dequantize" else 0.0
                 seen.setdefault(edge.tensor, []).append(own + slower)
     return {tensor: max(0.0, median(times)) for tensor, times in seen.items()}
-
-
-def _converts(edge: Edge, assignment: Mapping[str, str], direction: Direction) -> bool:
-    made = writes_integers(assignment.get(edge.tensor, FLOAT))
-    read = [reads_integers(assignment.get(reader, FLOAT)) for reader in edge.readers]
-    return (not made and any(read)) if direction == "quantize" else (made and not all(read))
 
 
 def _slower_readers(edge: Edge, profile: Profile, site_us: Mapping[str, Mapping[str, float]]) -> float:

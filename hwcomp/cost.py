@@ -1,7 +1,7 @@
 """What an assignment costs on a target: kernels, latencies with their provenance, and the table a search reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hwcomp.provenance import Provenance
 from hwcomp.scheme import FLOAT, reads_integers, writes_integers
-from hwcomp.space import Assignment, SearchSpace
+from hwcomp.space import Assignment, Edge, SearchSpace, conversion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,7 @@ class CostTable:
         correction: c, from the sum of kernels to the whole run.
         error: relative error of T, found on runs that were not used for fitting.
         provenance: of all entries; kinds are never mixed.
+        notes: what the entries leave out; they end up in the manifest.
     """
 
     space: SearchSpace
@@ -71,20 +72,22 @@ class CostTable:
     correction: float = 1.0
     error: float = 0.0
     provenance: Provenance = "measured"
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def predict_us(self, assignment: Assignment) -> float:
         """Return T of one assignment."""
         chosen = self.space.complete(assignment)
         total = sum(self.site_us[name][choice] for name, choice in chosen.items())
         for edge in self.space.edges:
-            made = writes_integers(chosen.get(edge.tensor, FLOAT))
-            read = [reads_integers(chosen.get(reader, FLOAT)) for reader in edge.readers]
-            if not made and any(read):
-                total += self.quantize_us[edge.tensor]
-            if made and not all(read):
-                total += self.dequantize_us[edge.tensor]
+            total += self.conversion_us(edge, chosen)
         return self.correction * total
+
+    def conversion_us(self, edge: Edge, assignment: Assignment) -> float:
+        """Return what changing one tensor's number format costs under an assignment, without the correction."""
+        change = conversion(edge, assignment)
+        if change is None:
+            return 0.0
+        return (self.quantize_us if change == "quantize" else self.dequantize_us)[edge.tensor]
 
     def expected_us(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """Return the expectation of T when every site draws its candidate independently; differentiable.

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log10
+from typing import Literal
 
-from hwcomp.scheme import FLOAT
+from hwcomp.scheme import FLOAT, reads_integers, writes_integers
 
 Assignment = Mapping[str, str]
 """Site name -> name of the chosen scheme; a site that is not named computes in float."""
@@ -38,6 +39,18 @@ class Edge:
     tensor: str
     elements: int
     readers: tuple[str, ...]
+
+
+Conversion = Literal["quantize", "dequantize"]
+
+
+def conversion(edge: Edge, assignment: Assignment) -> Conversion | None:
+    """Return the change of number format that a tensor needs: none if its maker and all its readers agree."""
+    made = writes_integers(assignment.get(edge.tensor, FLOAT))
+    read = [reads_integers(assignment.get(reader, FLOAT)) for reader in edge.readers]
+    if made:
+        return None if all(read) else "dequantize"
+    return "quantize" if any(read) else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

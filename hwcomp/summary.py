@@ -21,7 +21,7 @@ from hwcomp.manifest import (
 )
 from hwcomp.prepared import Prepared
 from hwcomp.profiling import Profile, control_of
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, writes_integers
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.post_training import METHOD
 from hwcomp.space import Site
@@ -71,7 +71,7 @@ def summarise_result(
         ),
         sites=_sites(prepared, bench, table, sensitivity, final),
         conversions=_conversions(table, final),
-        notes=_notes(prepared, final),
+        notes=_notes(prepared, final, table),
         calibration=prepared.data.source,
         assignment={name: choice for name, choice in final.candidate.assignment.items() if choice != FLOAT},
         environment=environment(),
@@ -79,8 +79,8 @@ def summarise_result(
     )
 
 
-def _notes(prepared: Prepared, final: Final) -> list[str]:
-    notes = [f"{note.site}: {note.reason}" for note in prepared.program.notes]
+def _notes(prepared: Prepared, final: Final, table: CostTable) -> list[str]:
+    notes = [*(f"{note.site}: {note.reason}" for note in prepared.program.notes), *table.notes]
     if final.is_plain:
         notes.insert(0, "Nothing that keeps the accuracy was faster: the artifact is the float network, unchanged.")
     return notes
@@ -142,15 +142,11 @@ def _reason(
         return ""
     scheme = site.candidates[1]
     changed = dict(chosen) | {site.name: scheme}
-    moved = _moved(site, scheme, sensitivity)
+    moved = _sensitivity(site, scheme, sensitivity)
     extra = table.predict_us(changed) - table.predict_us(chosen)
     if extra >= 0:
         return f"{scheme} would add {extra:.0f} us, conversions included"
     return f"{scheme} would save {-extra:.0f} us but move the outputs by {moved**0.5:.3f}"
-
-
-def _moved(site: Site, scheme: str, sensitivity: Sensitivity) -> float:
-    return _sensitivity(site, scheme, sensitivity)
 
 
 def _conversions(table: CostTable, final: Final) -> list[ConversionReport]:
@@ -164,10 +160,7 @@ def _conversions(table: CostTable, final: Final) -> list[ConversionReport]:
     chosen = final.candidate.assignment
     found = []
     for edge in table.space.edges:
-        made = writes_integers(chosen.get(edge.tensor, FLOAT))
-        read = [reads_integers(chosen.get(reader, FLOAT)) for reader in edge.readers]
-        latency_us = table.quantize_us[edge.tensor] * (not made and any(read))
-        latency_us += table.dequantize_us[edge.tensor] * (made and not all(read))
-        if latency_us:
+        latency_us = table.conversion_us(edge, chosen)
+        if latency_us > 0:
             found.append(ConversionReport(tensor=edge.tensor, latency_us=latency_us))
     return found
