@@ -14,7 +14,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from hwcomp.cost import CostTable, Kernel
+from hwcomp.cost import CostTable
+from hwcomp.kernel import Kernels
 from hwcomp.profiling import Profile
 from hwcomp.scheme import FLOAT, reads_integers
 from hwcomp.space import Conversion, Edge, SearchSpace, conversion
@@ -38,7 +39,7 @@ class Lookup:
     whole_us: Mapping[str, float]
     held_out: str | None = None
 
-    def cost_table(self, space: SearchSpace, kernels: Mapping[str, Mapping[str, Kernel]]) -> CostTable:  # noqa: ARG002
+    def cost_table(self, space: SearchSpace, kernels: Kernels) -> CostTable:  # noqa: ARG002
         """Return the table, its error being that of the held-out profile's whole run."""
         used = [profile for profile in self.profiles if profile.name != self.held_out]
         table = self._corrected(self._sums_of_kernels(space, used))

@@ -14,12 +14,12 @@ other.
    multicore architectures", Communications of the ACM 52(4), 2009.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from hwcomp.analysis import OpFacts
-from hwcomp.cost import CostTable, Kernel
+from hwcomp.analysis import OpFacts, facts_of
+from hwcomp.cost import CostTable
+from hwcomp.kernel import Kernels
 from hwcomp.ops import FUNCTIONS, MODULES
 from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
 from hwcomp.space import SearchSpace
@@ -52,23 +52,21 @@ class Roofline:
 
     Attributes:
         target: whose hardware is assumed.
-        facts: work of every operator, by node name.
         threads: how many cores may be used, at most.
     """
 
     target: Target
-    facts: Mapping[str, OpFacts]
     threads: int
 
-    def cost_table(self, space: SearchSpace, kernels: Mapping[str, Mapping[str, Kernel]]) -> CostTable:  # noqa: ARG002
-        """Return the table in microseconds; ``kernels`` is not needed."""
+    def cost_table(self, space: SearchSpace, kernels: Kernels) -> CostTable:
+        """Return the table in microseconds."""
         site_us = {
-            site.name: {choice: self._site_us(self.facts[site.name], choice) for choice in site.candidates}
-            for site in space.sites
+            site: {choice: self._site_us(facts_of(kernel), choice) for choice, kernel in candidates.items()}
+            for site, candidates in kernels.sites.items()
         }
         boundary_us = {edge.tensor: self._boundary_us(edge.elements) for edge in space.edges}
         known = {*MODULES.values(), *FUNCTIONS.values()}
-        opaque = [site.name for site in space.sites if site.op not in known and self.facts[site.name].outputs > 0]
+        opaque = [site for site, c in kernels.sites.items() if (k := c[FLOAT]).op not in known and k.elements > 0]
         return CostTable(
             space=space,
             site_us=site_us,
@@ -116,7 +114,7 @@ def _class_of(facts: OpFacts) -> Literal["conv1x1", "conv3x3", "depthwise", "lin
     if facts.depthwise:
         return "depthwise"
     if facts.op.startswith("conv"):
-        return "conv1x1" if facts.kernel == 1 else "conv3x3"
+        return "conv1x1" if facts.window == 1 else "conv3x3"
     return "linear" if facts.op in ("linear", "matmul") else "other"
 
 

@@ -1,12 +1,9 @@
-"""Facts about a program that cost models need; read-only."""
+"""How much work a kernel is, from its description alone."""
 
 import math
 from dataclasses import dataclass
 
-from torch import fx, nn
-
-from hwcomp.ops import anchor, module_of, op_of, shape_of
-from hwcomp.program import Program
+from hwcomp.kernel import Kernel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +16,7 @@ class OpFacts:
         weights: number of weight elements.
         inputs: elements of all input tensors.
         outputs: elements of the output tensor.
-        kernel: side of the convolution window; 1 where there is none.
+        window: side of the convolution window; 1 where there is none.
         depthwise: whether every channel is filtered alone.
     """
 
@@ -28,52 +25,42 @@ class OpFacts:
     weights: int
     inputs: int
     outputs: int
-    kernel: int = 1
+    window: int = 1
     depthwise: bool = False
 
 
-def facts(program: Program) -> dict[str, OpFacts]:
-    """Return the facts of every node that computes something, by node name."""
-    return {node.name: _facts_of(node) for node in program.nodes if node.op.startswith("call_")}
+def facts_of(kernel: Kernel) -> OpFacts:
+    """Return the facts of a kernel; one that is unknown has only its inputs and outputs."""
+    inputs, outputs = sum(math.prod(shape) for shape in kernel.inputs), kernel.elements
+    macs, weights = _macs_and_weights(kernel, outputs)
+    window = kernel.window
+    return OpFacts(
+        op=kernel.op,
+        macs=macs,
+        weights=weights,
+        inputs=inputs,
+        outputs=outputs,
+        window=max(window.size) if window else 1,
+        depthwise=window is not None and 1 < window.groups == kernel.inputs[0][1],
+    )
 
 
-def _facts_of(node: fx.Node) -> OpFacts:
-    module = module_of(node)
-    inner = anchor(module) if module is not None else None
-    op = op_of(node)
-    outputs = _elements(node)
-    inputs = sum(_elements(source) for source in node.all_input_nodes)
-    if isinstance(inner, (nn.Conv1d, nn.Conv2d)):
-        window = math.prod(inner.kernel_size)
-        return OpFacts(
-            op=op,
-            macs=outputs * inner.in_channels // inner.groups * window,
-            weights=inner.weight.numel(),
-            inputs=inputs,
-            outputs=outputs,
-            kernel=max(inner.kernel_size),
-            depthwise=inner.groups == inner.in_channels and inner.groups > 1,
-        )
-    if isinstance(inner, nn.ConvTranspose2d):
-        weights = inner.weight.numel()
-        macs = inputs * inner.out_channels // inner.groups * math.prod(inner.kernel_size)
-        return OpFacts(op=op, macs=macs, weights=weights, inputs=inputs, outputs=outputs, kernel=max(inner.kernel_size))
-    if isinstance(inner, nn.Linear):
-        weights = inner.weight.numel()
-        return OpFacts(op=op, macs=outputs * inner.in_features, weights=weights, inputs=inputs, outputs=outputs)
-    return OpFacts(op=op, macs=_function_macs(node, op, outputs), weights=0, inputs=inputs, outputs=outputs)
-
-
-def _function_macs(node: fx.Node, op: str, outputs: int) -> int:
-    shapes = [shape for source in node.all_input_nodes if (shape := shape_of(source))]
-    if op == "matmul" and shapes:
-        return outputs * shapes[0][-1]
-    if op == "attention" and len(shapes) >= 3:
+def _macs_and_weights(kernel: Kernel, outputs: int) -> tuple[int, int]:
+    shapes, window, output = kernel.inputs, kernel.window, kernel.output
+    if not shapes or output is None:
+        return 0, 0
+    if window is not None:
+        # an image without a batch has its channels first
+        channel = -1 - len(window.size)
+        pairs = shapes[0][channel] * output[channel] // window.groups
+        weights = pairs * math.prod(window.size)
+        moved = shapes[0] if kernel.op.startswith("conv_transpose") else output
+        return weights * math.prod(moved) // moved[channel], weights
+    if kernel.op == "linear":
+        return outputs * shapes[0][-1], output[-1] * shapes[0][-1]
+    if kernel.op == "matmul":
+        return outputs * shapes[0][-1], 0
+    if kernel.op == "attention" and len(shapes) >= 3:
         # scores (T x S) from keys, then their mixture of values, both over the head's width
-        return 2 * math.prod(shapes[0]) * shapes[1][-2]
-    return 0
-
-
-def _elements(node: fx.Node) -> int:
-    shape = shape_of(node)
-    return math.prod(shape) if shape is not None else 0
+        return 2 * math.prod(shapes[0]) * shapes[1][-2], 0
+    return 0, 0

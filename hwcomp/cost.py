@@ -1,4 +1,4 @@
-"""What an assignment costs on a target: kernels, latencies with their provenance, and the table a search reads."""
+"""What an assignment costs on a target: the table that a search reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,44 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hwcomp.kernel import Kernels
 from hwcomp.provenance import Provenance
 from hwcomp.scheme import FLOAT, reads_integers, writes_integers
 from hwcomp.space import Assignment, Edge, SearchSpace, conversion
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kernel:
-    """What the runtime executes for one site and one choice, or at one boundary between number formats.
-
-    Attributes:
-        op: operator, or "quantize" / "dequantize" for a boundary.
-        scheme: name of the scheme it computes in.
-        shape: canonical text of everything else that its speed depends on: tensor shapes, window, stride, groups, tail.
-    """
-
-    op: str
-    scheme: str
-    shape: str
-
-    @property
-    def key(self) -> str:
-        """Canonical text, the key of the latency store."""
-        return f"{self.op}|{self.scheme}|{self.shape}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Latency:
-    """A latency in microseconds, and where it comes from.
-
-    Attributes:
-        us: the median, or the model's value.
-        provenance: "measured" on that device, "simulated" or "analytic".
-        error: relative error, if it is a model's; 0 if measured.
-    """
-
-    us: float
-    provenance: Provenance
-    error: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +86,6 @@ class CostTable:
 class CostModel(Protocol):
     """Something that can fill a table for a search space; one file each in ``hwcomp.cost_models``."""
 
-    def cost_table(self, space: SearchSpace, kernels: Mapping[str, Mapping[str, Kernel]]) -> CostTable:
-        """Return the table; ``kernels`` describes site -> candidate -> kernel."""
+    def cost_table(self, space: SearchSpace, kernels: Kernels) -> CostTable:
+        """Return the table of a space from the description of its kernels."""
         ...

@@ -6,14 +6,13 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.table import Table
 
-from hwcomp.analysis import facts
 from hwcomp.benches import Context, LocalBench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.cost import CostTable
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.fingerprint import environment
-from hwcomp.kernels import kernels, search_space
+from hwcomp.kernels import kernels_of, search_space
 from hwcomp.pipeline import traced
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import Program
@@ -68,7 +67,7 @@ def report_reach(
         )
         table: CostTable = LocalBench(context).cost_table()
     else:
-        table = Roofline(target=target, facts=facts(program), threads=threads).cost_table(space, kernels(program))
+        table = Roofline(target=target, threads=threads).cost_table(space, kernels_of(program, target.activation))
     nothing = Sensitivity(weights={}, tensors={})
     fastest = solve(table, nothing)
     slowest = max(table.predict_us(space.everywhere(scheme)) for scheme in ("int8", "weight8", "weight4"))
@@ -87,7 +86,7 @@ def plan_of(workload: Workload, config: CompileConfig, reporter: Reporter) -> No
     program = traced(workload, target, reporter)
     space = search_space(program)
     threads = config.threads or target.hardware.cores
-    table = Roofline(target=target, facts=facts(program), threads=threads).cost_table(space, kernels(program))
+    table = Roofline(target=target, threads=threads).cost_table(space, kernels_of(program, target.activation))
     fastest = solve(table, Sensitivity(weights={}, tensors={}))
     smallest = table.predict_us(fastest) if fastest is not None else table.predict_us({})
     measured = "it would be measured here" if target.local else "no such device is here: estimates would stand"

@@ -4,14 +4,20 @@ A site is one node: passes have already joined what the runtime fuses (see ``fus
 float, a conversion runs; it belongs to the tensor, not to a site.
 """
 
+import math
+from typing import Any
+
 from torch import fx, nn
 
 from hwcomp.choice import Choice
-from hwcomp.cost import Kernel
-from hwcomp.ops import anchor, is_float, module_of, op_of, shape_of, tail_of
+from hwcomp.kernel import BOUNDARIES, Kernel, Kernels, Shape, Window
+from hwcomp.ops import Function, Slot, anchor, is_float, module_of, op_of, shape_of, tail_of, template_of
 from hwcomp.program import Program
-from hwcomp.scheme import FLOAT
+from hwcomp.scheme import FLOAT, reads_integers, writes_integers
 from hwcomp.space import Edge, SearchSpace, Site
+
+CONSTANTS_MATTER = frozenset({"transpose", "softmax", "mean", "cat", "attention"})
+"""Functions whose constants say more than the shapes of their input and output."""
 
 
 def search_space(program: Program) -> SearchSpace:
@@ -25,24 +31,40 @@ def search_space(program: Program) -> SearchSpace:
     return SearchSpace(sites=sites, edges=edges)
 
 
-def kernels(program: Program) -> dict[str, dict[str, Kernel]]:
-    """Return site -> candidate -> kernel."""
-    described: dict[str, dict[str, Kernel]] = {}
-    for node in program.nodes:
-        if _computes(node):
-            site = _site(node)
-            text = _describe(node)
-            described[node.name] = {c: Kernel(op=site.op, scheme=c, shape=text) for c in site.candidates}
-    return described
-
-
-def boundary_kernels(program: Program, activation: str) -> dict[str, dict[str, Kernel]]:
-    """Return tensor -> {"quantize", "dequantize"} -> kernel, for integers of the activation's type."""
-    return {
-        node.name: {op: Kernel(op=op, scheme=activation, shape=_text(node)) for op in ("quantize", "dequantize")}
+def kernels_of(program: Program, activation: str) -> Kernels:
+    """Return every kernel that a program with choices may run, for integers of the activation's type."""
+    sites = {node.name: _site_kernels(node, activation) for node in program.nodes if _computes(node)}
+    tensors = {
+        node.name: {op: _conversion(node, op, activation) for op in BOUNDARIES}
         for node in program.nodes
         if node.op != "output" and is_float(node)
     }
+    return Kernels(sites=sites, tensors=tensors)
+
+
+def _site_kernels(node: fx.Node, activation: str) -> dict[str, Kernel]:
+    site, module = _site(node), module_of(node)
+    inner = anchor(module) if module is not None else None
+    described = {}
+    for candidate in site.candidates:
+        has_integers = reads_integers(candidate) or writes_integers(candidate)
+        described[candidate] = Kernel(
+            op=site.op,
+            scheme=candidate,
+            activation=activation if has_integers else "",
+            inputs=tuple(shape for source in node.all_input_nodes if (shape := shape_of(source)) is not None),
+            output=shape_of(node),
+            window=_window(inner) if isinstance(inner, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)) else None,
+            detail=_detail(node, inner).replace("|", "/"),
+            tail=tail_of(module) or "",
+        )
+    return described
+
+
+def _conversion(node: fx.Node, op: str, activation: str) -> Kernel:
+    shape = shape_of(node)
+    assert shape is not None
+    return Kernel(op=op, scheme=activation, activation=activation, inputs=(shape,), output=shape)
 
 
 def _computes(node: fx.Node) -> bool:
@@ -56,26 +78,34 @@ def _site(node: fx.Node) -> Site:
     return Site(name=node.name, op=op_of(node), candidates=candidates)
 
 
-def _describe(node: fx.Node) -> str:
-    module = module_of(node)
-    parts = [_text(source) for source in node.all_input_nodes]
-    parts.append(f"->{_text(node)}")
-    inner = anchor(module) if module is not None else None
-    if isinstance(inner, (nn.Conv1d, nn.Conv2d)):
-        window = f"k{inner.kernel_size} s{inner.stride} p{inner.padding} d{inner.dilation} g{inner.groups}"
-        parts.append(window.replace(" ", "").replace("(", "").replace(")", ""))
-    elif inner is not None and not list(inner.parameters()):
-        parts.append(inner.extra_repr())
-    tail = tail_of(module)
-    return " ".join(part for part in (*parts, tail or "") if part)
+def _window(module: nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d) -> Window:
+    size = tuple(module.kernel_size)
+    if module.padding == "same":
+        padding: Shape = tuple(d * (k - 1) // 2 for d, k in zip(module.dilation, size, strict=True))
+    else:
+        padding = (0,) * len(size) if isinstance(module.padding, str) else tuple(module.padding)
+    return Window(
+        size=size,
+        stride=tuple(module.stride),
+        padding=padding,
+        dilation=tuple(module.dilation),
+        groups=module.groups,
+    )
 
 
-def _text(node: fx.Node) -> str:
-    return "x".join(str(size) for size in shape_of(node) or ())
+def _detail(node: fx.Node, inner: nn.Module | None) -> str:
+    """Return the constants of a pooling, an activation or a function; weights are known by their shapes."""
+    if inner is None or isinstance(inner, Function):
+        template = inner.template if isinstance(inner, Function) else template_of(node)
+        return " ".join(_constants(template)) if op_of(node) in CONSTANTS_MATTER else ""
+    return "" if list(inner.parameters()) else inner.extra_repr()
+
+
+def _constants(template: Any) -> list[str]:
+    found: list[str] = []
+    fx.node.map_aggregate(template, lambda leaf: found.append(str(leaf)) if not isinstance(leaf, Slot) else None)
+    return found
 
 
 def _elements(node: fx.Node) -> int:
-    count = 1
-    for size in shape_of(node) or ():
-        count *= size
-    return count
+    return math.prod(shape_of(node) or ())

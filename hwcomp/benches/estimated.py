@@ -5,11 +5,10 @@ Outputs and accuracy are still those of the real ONNX file, run here.
 
 from typing import final
 
-from hwcomp.analysis import facts
 from hwcomp.benches.base import Bench, Context, Final, describe
 from hwcomp.cost import CostTable
 from hwcomp.cost_models.roofline import Roofline
-from hwcomp.kernels import kernels
+from hwcomp.kernels import kernels_of
 from hwcomp.measurement import estimated
 from hwcomp.search.post_training import Candidate
 from hwcomp.space import Assignment
@@ -22,8 +21,8 @@ class PaperBench(Bench):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         prepared = context.prepared
-        model = Roofline(target=prepared.target, facts=facts(prepared.program), threads=context.threads)
-        self.table = model.cost_table(prepared.space, kernels(prepared.program))
+        model = Roofline(target=prepared.target, threads=context.threads)
+        self.table = model.cost_table(prepared.space, kernels_of(prepared.program, prepared.target.activation))
         self.float_us = self.table.predict_us({})
 
     def cost_table(self) -> CostTable:

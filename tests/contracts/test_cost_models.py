@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from hwcomp import target
-from hwcomp.analysis import facts
 from hwcomp.cost import CostModel, CostTable
 from hwcomp.errors import InputError
-from hwcomp.kernels import kernels, search_space
+from hwcomp.kernels import kernels_of, search_space
 from hwcomp.passes.fuse_activation import FuseActivation
 from hwcomp.passes.insert_quant_choices import InsertQuantChoices
 from hwcomp.plugins import load, names
@@ -22,7 +21,7 @@ from hwcomp.scheme import FLOAT
 from hwcomp.target import Target
 from hwcomp.tracing import trace
 
-FIELDS = {"target", "facts", "threads"}
+FIELDS = {"target", "threads"}
 THREADS = 2
 ASSIGNMENTS = 20
 POINTS = 3
@@ -69,16 +68,16 @@ def device(request: pytest.FixtureRequest) -> Target:
 
 @pytest.fixture(params=MODELS)
 def tabulate(request: pytest.FixtureRequest, device: Target) -> Tabulate:
-    """Give every model that needs no more than the three fields, as a function of a network and an image for it."""
+    """Give every model that needs no more than these fields, as a function of a network and an image for it."""
     make = load("hwcomp.cost_models", request.param, "COST_MODEL")
     accepted = FIELDS & {f.name for f in dataclasses.fields(make)}
 
     def table(network: nn.Module, image: Tensor) -> CostTable:
         program = run_passes(trace(network, (image,)), [FuseActivation(), InsertQuantChoices(target=device)])
-        given = {"target": device, "facts": facts(program), "threads": THREADS}
+        given = {"target": device, "threads": THREADS}
         model: CostModel = make(**{name: given[name] for name in accepted})
         try:
-            return model.cost_table(search_space(program), kernels(program))
+            return model.cost_table(search_space(program), kernels_of(program, device.activation))
         except InputError as error:
             pytest.skip(f"has nothing for {device.name}: {error}")
 
