@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hwcomp import __version__
+from hwcomp import __version__, cli_profile
 
 app = typer.Typer(
     name="hwcomp",
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cli_profile.app, name="profile")
 
 INTERRUPTED = 130
 

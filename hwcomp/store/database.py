@@ -156,6 +156,8 @@ def _told(path: Path) -> Iterator[None]:
         if isinstance(error, sqlite3.ProgrammingError):  # a defect of ours, not of the file
             raise
         raise InputError(_sentence(path, str(error))) from error
+    except UnicodeDecodeError as error:  # not even what SQLite says of the damage is text
+        raise InputError(damaged(path, str(error))) from error
 
 
 def _sentence(path: Path, error: str) -> str:
@@ -180,7 +182,8 @@ def _cannot(path: Path, error: str) -> str:
 
 def damaged(path: Path, error: str) -> str:
     """Return the sentence about a store whose content is broken."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in error)
     return (
-        f"The latency store '{path}' is damaged ({error}); it was left as it is: move it away, then "
+        f"The latency store '{path}' is damaged ({shown}); it was left as it is: move it away, then "
         f"`hwcomp profile import` an export of it, or profile again."
     )

@@ -105,7 +105,7 @@ class Store:
         try:
             for found in connection.execute(f"SELECT {columns} FROM {table.joined} {rest}", values):  # noqa: S608
                 yield setting_of(found[: len(SETTING)]), row_of(table, found[len(SETTING) :])
-        except ValueError as error:  # written by something else, or a bit has flipped
+        except (ValueError, TypeError) as error:  # written by something else, or a bit has flipped
             raise InputError(damaged(self.path, str(error))) from error
 
     def settings(self) -> list[SettingSummary]:

@@ -43,7 +43,7 @@ class KernelRow:
     """The latency of one kernel, in microseconds.
 
     Attributes:
-        kernel: its canonical text, see `hwcomp.cost.Kernel.key`.
+        kernel: its canonical text, the key of a ``Kernel``.
         runs: how many the quantiles are of; 0 if estimated.
         date: ISO, in UTC: a day, or a second with "+00:00" or "Z".
         error: relative error, if it is a model's; 0 if measured.

@@ -61,8 +61,8 @@ def setting_of(values: Sequence[Any]) -> Setting:
 
 
 def row_of(table: Table, values: Sequence[Any]) -> KernelRow | RunRow:
-    """Return the row that values make; ValueError if they make none."""
+    """Return the row that values make; ValueError or TypeError if they make none."""
     named = dict(zip(table.columns, values, strict=True))
     if table is KERNELS:
         return KernelRow(**named)
-    return RunRow(**named | {"assignment": json.loads(named["assignment"])})
+    return RunRow(**named | {"assignment": dict(json.loads(named["assignment"]))})
