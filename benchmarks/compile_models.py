@@ -22,7 +22,8 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from hwcomp.benching import random_feed
-from hwcomp.devices import local
+from hwcomp.devices.compare import compare
+from hwcomp.devices.local import LocalDevice
 from hwcomp.lowering.onnx_export import export_plain
 from hwcomp.prepared import to_bytes
 from hwcomp.workload import load_workload
@@ -90,10 +91,10 @@ def measure(name: str) -> dict[str, Any]:
         _, warm_s = compile_once(name, folder / "again", folder / "cache")
         plain, static = static_quantised(name, folder)
         artifact = folder / "artifact" / "model.onnx"
-        models: dict[str, bytes | Path] = {
-            "float": renamed_input(plain, "x"), "hwcomp": renamed_input(artifact, "x"), "static": static,
+        models = {
+            "float": renamed_input(plain, "x"), "hwcomp": renamed_input(artifact, "x"), "static": static.read_bytes(),
         }  # fmt: skip
-        timed = local.compare(models, random_feed(static), manifest["target"]["threads"], ROUNDS)
+        timed = compare(LocalDevice(), models, random_feed(static), manifest["target"]["threads"], ROUNDS)
         predicted, measured = manifest["compiled"]["predicted_latency_us"], manifest["compiled"]["latency_us"]["median"]
         over_static = np.array(timed.ratios("hwcomp")) / np.array(timed.ratios("static"))
         return {

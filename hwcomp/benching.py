@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
+from google.protobuf.message import EncodeError
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from hwcomp import artifact
 from hwcomp.console import Reporter
-from hwcomp.devices import local
+from hwcomp.devices.compare import compare
+from hwcomp.devices.local import LocalDevice
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Feed, open_session
 from hwcomp.measurement import Comparison
@@ -25,10 +29,10 @@ def compare_artifacts(
     manifest = artifact.read(folder)
     threads = threads or manifest.target.threads
     path = artifact.model_path(folder)
-    models: dict[str, bytes | Path] = {}
+    models: dict[str, Path] = {}
     if against is not None:
         models[str(against)] = against if against.suffix == ".onnx" else artifact.model_path(against)
-        if not Path(str(models[str(against)])).is_file():
+        if not models[str(against)].is_file():
             raise InputError(f"No file '{against}'; give an artifact folder or an .onnx file.")
     models[str(folder)] = path
     feed = random_feed(path)
@@ -37,8 +41,9 @@ def compare_artifacts(
         if wanted != {key: value.shape for key, value in feed.items()}:
             raise InputError(f"'{name}' takes inputs {wanted}; the artifact takes others, so they cannot be compared.")
     stage = reporter.stage("Bench")
+    contents = {name: whole_model(model) for name, model in models.items()}
     with stage.bar("interleaved runs", total=rounds * len(models)) as bar:
-        timed = local.compare(models, feed, threads, rounds, bar.advance)
+        timed = compare(LocalDevice(), contents, feed, threads, rounds, bar.advance)
     for name in models:
         m = timed.measurement(name)
         stage.done(
@@ -49,6 +54,23 @@ def compare_artifacts(
         low, high = np.percentile(timed.ratios(str(folder)), [10, 90])
         stage.done(f"{timed.speedup(str(folder)):.2f}x faster than {against} (p10 {low:.2f}, p90 {high:.2f} of rounds)")
     return timed
+
+
+def whole_model(path: Path) -> bytes:
+    """Return a model in one piece, with the weights that lie in files beside it.
+
+    Raises:
+        InputError: it is larger than a message can be.
+    """
+    content = path.read_bytes()
+    model = onnx.load_model_from_string(content)
+    if not any(uses_external_data(tensor) for tensor in model.graph.initializer):
+        return content
+    load_external_data_for_model(model, str(path.parent))
+    try:
+        return bytes(model.SerializeToString())
+    except (ValueError, EncodeError) as error:
+        raise InputError(f"'{path}' with its weights is larger than 2 GB, which cannot be sent to a device.") from error
 
 
 def random_feed(model: Path) -> Feed:

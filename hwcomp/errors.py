@@ -35,3 +35,11 @@ class PassError(HwcompError):
 
 class LoweringError(HwcompError):
     """The runtime cannot load a model: a damaged file, or a graph that it refuses."""
+
+
+class DeviceError(InputError):
+    """A device cannot be used, or what it answers cannot be believed."""
+
+
+class DeviceLost(DeviceError):  # noqa: N818 - what happened
+    """A device went away, or is not there; what it had to do can be done again, or elsewhere."""

@@ -29,10 +29,12 @@ class Measurement:
     provenance: Provenance = "measured"
 
 
-def summarise(samples_us: Sequence[float], threads: int) -> Measurement:
+def summarise(samples_us: Sequence[float], threads: int, provenance: Provenance = "measured") -> Measurement:
     """Return the statistics of runs in microseconds."""
     p10, median, p90 = np.percentile(samples_us, [10, 50, 90]).tolist()
-    return Measurement(median_us=median, p10_us=p10, p90_us=p90, runs=len(samples_us), threads=threads)
+    return Measurement(
+        median_us=median, p10_us=p10, p90_us=p90, runs=len(samples_us), threads=threads, provenance=provenance
+    )
 
 
 def estimated(latency_us: float, threads: int, provenance: Provenance) -> Measurement:
@@ -49,14 +51,17 @@ class Comparison:
     Attributes:
         blocks_us: model -> rounds -> runs, in microseconds; the first model is the control.
         threads: that the runtime used.
+        provenance: of the device that they ran on.
     """
 
     blocks_us: Mapping[str, Sequence[Sequence[float]]]
     threads: int
+    provenance: Provenance = "measured"
 
     def measurement(self, name: str) -> Measurement:
         """Return the statistics of one model over all rounds."""
-        return summarise([sample for block in self.blocks_us[name] for sample in block], self.threads)
+        samples_us = [sample for block in self.blocks_us[name] for sample in block]
+        return summarise(samples_us, self.threads, self.provenance)
 
     def fastest_us(self, name: str) -> float:
         """Return the smallest median of a block: what a model takes when nothing disturbs it."""

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import median
 from typing import Any, final
 
 from hwcomp.benches.base import Bench, Context, Final, describe
 from hwcomp.cost import CostTable
 from hwcomp.cost_models.lookup import PURE, Lookup
-from hwcomp.devices import local
+from hwcomp.devices.compare import compare
+from hwcomp.devices.local import LocalDevice
 from hwcomp.fingerprint import environment
-from hwcomp.kernels import kernels
+from hwcomp.kernels import kernels_of
 from hwcomp.lowering.onnxruntime import Owner
 from hwcomp.measurement import Comparison
 from hwcomp.profiling import CONTROL, HELD_OUT, ROUNDS, Profile, as_profile, designed_assignments, profile_space
@@ -29,6 +29,7 @@ class LocalBench(Bench):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.whole_us: dict[str, float] = {}
+        self.device = LocalDevice()
 
     def cost_table(self) -> CostTable:
         """Profile designed assignments in context, and the whole runs that correct their sums."""
@@ -50,23 +51,24 @@ class LocalBench(Bench):
         return table
 
     def _table(self, held_out: str | None = None) -> CostTable:
+        prepared = self.context.prepared
         model = Lookup(profiles=self.profiles, whole_us=self.whole_us, held_out=held_out)
-        return model.cost_table(self.context.prepared.space, kernels(self.context.prepared.program))
+        return model.cost_table(prepared.space, kernels_of(prepared.program, prepared.target.activation))
 
     def _measure(self, designed: Mapping[str, Mapping[str, str]], bar: Callable[..., Any]) -> dict[str, Any]:
         prepared, threads = self.context.prepared, self.context.threads
         models = {name: prepared.lower(assignment) for name, assignment in designed.items()}
-        latency_us = median(local.time_block(prepared.plain, prepared.feed, threads))
+        latency_us = median(self.device.time_block(prepared.plain, prepared.feed, threads))
 
         def run(name: str) -> Mapping[Owner, float]:
-            return local.profile(models[name], prepared.feed, threads, latency_us)
+            return self.device.profile(models[name], prepared.feed, threads, latency_us)
 
-        wholes: dict[str, bytes | Path] = {"plain": prepared.plain}
+        wholes = {"plain": prepared.plain}
         wholes |= {name: models[name] for name in (*PURE, HELD_OUT) if name in models}
         steps = ROUNDS * len(designed) + CHECK_ROUNDS * len(wholes)
         with bar("measuring kernels in context", total=steps) as progress:
             profiles = profile_space(designed, run, progress.advance)
-            whole = local.compare(wholes, prepared.feed, threads, CHECK_ROUNDS, progress.advance)
+            whole = compare(self.device, wholes, prepared.feed, threads, CHECK_ROUNDS, progress.advance)
         whole_us = {name: whole.fastest_us(name) for name in wholes}
         plain_us = whole_us.pop("plain")
         return {"profiles": [asdict(p) for p in profiles], "whole_us": whole_us, "plain_us": plain_us}
@@ -77,7 +79,9 @@ class LocalBench(Bench):
         stage = self.context.reporter.stage("Try")
         with stage.bar("measuring", total=2 * CHECK_ROUNDS) as bar:
             pair = {"plain": self.context.prepared.plain, "candidate": model}
-            timed = local.compare(pair, self.context.prepared.feed, self.context.threads, CHECK_ROUNDS, bar.advance)
+            timed = compare(
+                self.device, pair, self.context.prepared.feed, self.context.threads, CHECK_ROUNDS, bar.advance
+            )
         latency_us = timed.measurement("candidate").median_us
         candidate = Candidate(
             assignment=assignment,
@@ -93,9 +97,11 @@ class LocalBench(Bench):
 
     def refine(self, candidate: Candidate) -> CostTable:
         """Profile a candidate and return the table that knows it too."""
-        times = local.profile(candidate.model, self.context.prepared.feed, self.context.threads, candidate.latency_us)
+        times = self.device.profile(
+            candidate.model, self.context.prepared.feed, self.context.threads, candidate.latency_us
+        )
         control = next(profile for profile in self.profiles if profile.name == CONTROL)
-        again = local.profile(
+        again = self.device.profile(
             self.context.prepared.lower(control.assignment),
             self.context.prepared.feed,
             self.context.threads,
@@ -114,7 +120,9 @@ class LocalBench(Bench):
         stage = self.context.reporter.stage("Verify")
         with stage.bar("interleaved runs", total=2 * FINAL_ROUNDS) as bar:
             pair = {"plain": self.context.prepared.plain, "compiled": best.model}
-            timed = local.compare(pair, self.context.prepared.feed, self.context.threads, FINAL_ROUNDS, bar.advance)
+            timed = compare(
+                self.device, pair, self.context.prepared.feed, self.context.threads, FINAL_ROUNDS, bar.advance
+            )
         is_plain = (
             best.model == self.context.prepared.plain or timed.speedup("compiled") <= 1.0 or not self._usable(best)
         )
@@ -136,7 +144,7 @@ class LocalBench(Bench):
     def _finished(self, best: Candidate, timed: Comparison, name: str) -> Final:
         is_plain, profile = name == "plain", None
         if not is_plain:
-            times = local.profile(best.model, self.context.prepared.feed, self.context.threads, best.latency_us)
+            times = self.device.profile(best.model, self.context.prepared.feed, self.context.threads, best.latency_us)
             profile = as_profile("final", best.assignment, times)
         accuracy = self.accuracy(best.model)
         baseline = timed.measurement("plain")

@@ -1,7 +1,5 @@
-"""ONNX Runtime on the CPU: sessions, inputs, times of single kernels and which site each kernel belongs to."""
+"""ONNX Runtime on the CPU: sessions, inputs, and which site each of its kernels belongs to."""
 
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from hwcomp.errors import InputError, LoweringError
@@ -19,14 +18,11 @@ if TYPE_CHECKING:
 Array = NDArray[np.generic]
 Feed = Mapping[str, Array]
 
-KERNEL_SUFFIX = "_kernel_time"
 LAYOUT_OPS = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
 QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
-def open_session(
-    model: bytes | Path, threads: int, profile_prefix: str | None = None, optimized: Path | None = None
-) -> "onnxruntime.InferenceSession":
+def open_session(model: bytes | Path, threads: int) -> "onnxruntime.InferenceSession":
     """Load a model; the file is refused if it is damaged.
 
     Raises:
@@ -37,11 +33,6 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    if profile_prefix is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = profile_prefix
-    if optimized is not None:
-        options.optimized_model_filepath = str(optimized)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -80,28 +71,29 @@ class Owner:
     name: str
 
 
-def kernel_times(model: bytes | Path, feed: Feed, threads: int, runs: int, warmup: int) -> dict[Owner, float]:
-    """Return the time of each owner's kernels in the context of the whole model, in microseconds per run.
+def owner_times(
+    graph: bytes, samples_us: Mapping[str, Sequence[float]], per_run: Mapping[str, float]
+) -> dict[Owner, float]:
+    """Return the time of each owner's kernels in microseconds per run.
 
     The runtime's profile has whole microseconds, so the mean of the middle runs is taken, not the median.
+
+    Args:
+        graph: the optimised model; it needs no weights.
+        samples_us: kernel -> durations of single executions.
+        per_run: kernel -> executions per run.
+
+    Raises:
+        ValueError: the graph cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
-        optimized = Path(folder) / "optimized.onnx"
-        session = open_session(model, threads, str(Path(folder) / "profile"), optimized)
-        for _ in range(warmup + runs):
-            session.run(None, feed)
-        events = json.loads(Path(session.end_profiling()).read_text())
-        del session  # its threads spin while it lives
-        owners = kernel_owners(onnx.load(optimized, load_external_data=False).graph)
-    samples: dict[str, list[float]] = {}
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(KERNEL_SUFFIX):
-            samples.setdefault(event["name"].removesuffix(KERNEL_SUFFIX), []).append(float(event["dur"]))
+    try:
+        owners = kernel_owners(onnx.load_model_from_string(graph).graph)
+    except DecodeError as error:
+        raise ValueError("an optimised graph that cannot be read") from error
     times: dict[Owner, float] = {}
-    for kernel, durations in samples.items():
+    for kernel, durations in samples_us.items():
         owner = owners.get(kernel) or Owner(kind="site", name=_named_site(kernel) or kernel)
-        per_run = len(durations) / (warmup + runs)
-        times[owner] = times.get(owner, 0.0) + per_run * _middle_mean(durations[-runs:])
+        times[owner] = times.get(owner, 0.0) + per_run[kernel] * _middle_mean(durations)
     return times
 
 

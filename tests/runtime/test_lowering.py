@@ -17,10 +17,11 @@ from torch import Tensor, fx, nn
 
 from hwcomp import target
 from hwcomp.calibration import activation_ranges, observe
+from hwcomp.devices import agent
 from hwcomp.fix import QuantPlan, fix, plan
 from hwcomp.kernels import search_space
 from hwcomp.lowering.onnx_export import export_float
-from hwcomp.lowering.onnxruntime import kernel_owners, open_session
+from hwcomp.lowering.onnxruntime import kernel_owners
 from hwcomp.lowering.qdq import insert_qdq
 from hwcomp.ops import anchor, module_of, op_of
 from hwcomp.pipeline import default_passes
@@ -162,9 +163,9 @@ def test_every_kernel_of_the_optimised_graph_has_an_owner(lowered, tmp_path: Pat
     sites = {site.name for site in one.space.sites}
     tensors = {edge.tensor for edge in one.space.edges}
     for name, model in (("float", one.float_graph), ("int8", one.graph)):
-        path = tmp_path / f"{name}.onnx"
-        open_session(to_bytes(model), 1, optimized=path)
-        graph = onnx.load(path).graph
+        (tmp_path / name).mkdir()
+        agent.open_session(to_bytes(model), 1, str(tmp_path / name))
+        graph = onnx.load(tmp_path / name / "optimized.onnx", load_external_data=False).graph
         owners = kernel_owners(graph)
         assert len(owners) == len(graph.node)
         for kernel, owner in owners.items():
@@ -174,8 +175,8 @@ def test_every_kernel_of_the_optimised_graph_has_an_owner(lowered, tmp_path: Pat
 
 def test_convolutions_really_run_in_integers(make_network, tmp_path: Path) -> None:
     one = _lowered("chain", make_network("chain"), "uint8")
-    open_session(to_bytes(one.graph), 1, optimized=tmp_path / "o.onnx")
-    kinds = {node.op_type for node in onnx.load(tmp_path / "o.onnx").graph.node}
+    agent.open_session(to_bytes(one.graph), 1, str(tmp_path))
+    kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph.node}
     assert "QLinearConv" in kinds
     assert not kinds & {"Conv", "FusedConv", "Gemm", "FusedGemm"}
 

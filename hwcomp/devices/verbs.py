@@ -1,0 +1,133 @@
+"""A device that an agent answers for: requests out, checked answers back, however they travel."""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hwcomp.devices import agent, checks
+from hwcomp.devices.base import WARMUP, Device
+from hwcomp.devices.facts import DeviceFacts, DeviceState, parse_facts, parse_state
+from hwcomp.errors import DeviceError, LoweringError
+from hwcomp.lowering.onnxruntime import Array, Feed, Owner, owner_times
+
+BLOCK_S = 0.25
+"""Time that a block of runs should take."""
+
+SENDINGS = 4
+"""A model is sent again when the agent that had it is gone, or had to drop it."""
+
+Answer = tuple[dict[str, Any], list[bytes]]
+
+
+class AgentDevice(Device):
+    """Speaks the agent's protocol; a subclass carries one request there and its answer back."""
+
+    def __init__(self) -> None:
+        self._facts: DeviceFacts | None = None
+
+    @abstractmethod
+    def ask(self, verb: str, fields: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> Answer:
+        """Return the answer to one request as it came, whether it is good or bad news.
+
+        Raises:
+            DeviceError: the device is lost, or does not speak the protocol.
+        """
+
+    def facts(self) -> DeviceFacts:
+        """Return what the device is, asked once."""
+        if self._facts is None:
+            self._facts = self._facts_in(self.ask("hello", {}))
+        return self._facts
+
+    def state(self) -> DeviceState:
+        """Return the state it is in now."""
+        header, _ = self._good("state", self.ask("state", {}))
+        try:
+            return parse_state(header)
+        except ValueError as error:
+            raise self.disbelieved(str(error)) from error
+
+    def time_block(self, model: bytes, feed: Feed, threads: int, runs: int | None = None) -> list[float]:
+        """Return the times in microseconds of runs in a fresh, warmed-up session."""
+        options = {"runs": runs, "block_s": BLOCK_S, "warmup": WARMUP}
+        header, _ = self._about(model, "time", feed, threads, options)
+        try:
+            return checks.times_us(header.get("us"), runs)
+        except ValueError as error:
+            raise self.disbelieved(str(error)) from error
+
+    def kernel_times(self, model: bytes, feed: Feed, threads: int, runs: int, warmup: int) -> dict[Owner, float]:
+        """Return the time of each owner's kernels in the context of the whole model, in microseconds per run."""
+        header, blobs = self._about(model, "profile", feed, threads, {"runs": runs, "warmup": warmup})
+        try:
+            samples, per_run = checks.kernels_us(header, runs)
+            return owner_times(b"".join(blobs), samples, per_run)
+        except ValueError as error:
+            raise self.disbelieved(str(error)) from error
+
+    def run(self, model: bytes, feed: Feed, threads: int) -> list[Array]:
+        """Return the outputs of one run."""
+        header, blobs = self._about(model, "run", feed, threads, {})
+        try:
+            return checks.arrays(header.get("outputs"), blobs)
+        except ValueError as error:
+            raise self.disbelieved(str(error)) from error
+
+    def disbelieved(self, what: str) -> DeviceError:
+        """Return the error for an answer that cannot be right."""
+        return DeviceError(
+            f"The device '{self.name}' answered {checks.printable(what)}, which cannot be right: nothing that it "
+            "measures is used; look at the device and its agent."
+        )
+
+    def _facts_in(self, answer: Answer) -> DeviceFacts:
+        """Return the facts in an answer to `hello`."""
+        header, _ = self._good("hello", answer)
+        if header.get("protocol") != agent.PROTOCOL:
+            raise self.disbelieved(f"protocol {header.get('protocol')!r}, where {agent.PROTOCOL} is spoken here")
+        try:
+            return parse_facts(header)
+        except ValueError as error:
+            raise self.disbelieved(str(error)) from error
+
+    def _about(self, model: bytes, verb: str, feed: Feed, threads: int, options: Mapping[str, Any]) -> Answer:
+        """Ask about a model, which is sent where the agent does not have it."""
+        key = hashlib.sha256(model).hexdigest()
+        described, arrays = describe(feed)
+        fields = {"model": key, "feed": described, "threads": threads, **options}
+        for _ in range(SENDINGS):
+            header, blobs = self.ask(verb, fields, arrays)
+            if header.get("ok") is True or header.get("kind") != "missing":
+                return self._good(verb, (header, blobs))
+            self._good("put", self.ask("put", {"sha256": key}, [model]))
+        raise self.disbelieved("again and again that it does not have a model it was sent")
+
+    def _good(self, verb: str, answer: Answer) -> Answer:
+        """Return an answer that is good news.
+
+        Raises:
+            LoweringError: the model or its inputs are at fault.
+            DeviceError: the device is.
+        """
+        header, _ = answer
+        if header.get("ok") is True:
+            return answer
+        said = checks.printable(str(header.get("error", "nothing")))
+        where = "" if self.name == "local" else f"On the device '{self.name}': "
+        if header.get("kind") == "prerequisite":
+            raise DeviceError(f"{where}{said}; run `pip install onnxruntime numpy` there.")
+        if verb in ("time", "profile", "run"):
+            raise LoweringError(f"{where}{said}")
+        raise DeviceError(f"{where}{said} (asked to '{verb}').")
+
+
+def describe(feed: Feed) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the descriptions of inputs, and their contents."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
+    described = [
+        {"name": name, "dtype": str(array.dtype), "shape": list(feed[name].shape)} for name, array in arrays.items()
+    ]
+    return described, [array.tobytes() for array in arrays.values()]
