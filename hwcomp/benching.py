@@ -9,22 +9,31 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 
 from hwcomp import artifact
 from hwcomp.console import Reporter
+from hwcomp.devices import EMULATED, LOCAL, open_device
 from hwcomp.devices.compare import compare
-from hwcomp.devices.local import LocalDevice
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Feed, open_session
 from hwcomp.measurement import Comparison
+from hwcomp.target import load
 
 TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 
 
 def compare_artifacts(
-    folder: Path, against: Path | None, rounds: int, threads: int | None, reporter: Reporter
+    folder: Path, against: Path | None, rounds: int, threads: int | None, device: str, reporter: Reporter
 ) -> Comparison:
     """Time an artifact against another artifact or ONNX file; alone if there is nothing to compare with.
 
+    Args:
+        folder: the artifact.
+        against: what it is compared with.
+        rounds: blocks of each.
+        threads: of the runtime; those that the artifact was compiled for if not given.
+        device: where, see `hwcomp.devices.open_device`.
+        reporter: prints progress.
+
     Raises:
-        InputError: one of them cannot be read, or their inputs differ.
+        InputError: one of them cannot be read, or their inputs differ, or the device cannot be used.
     """
     manifest = artifact.read(folder)
     threads = threads or manifest.target.threads
@@ -42,12 +51,17 @@ def compare_artifacts(
             raise InputError(f"'{name}' takes inputs {wanted}; the artifact takes others, so they cannot be compared.")
     stage = reporter.stage("Bench")
     contents = {name: whole_model(model) for name, model in models.items()}
-    with stage.bar("interleaved runs", total=rounds * len(models)) as bar:
-        timed = compare(LocalDevice(), contents, feed, threads, rounds, bar.advance)
+    target = load(manifest.target.name) if device == EMULATED else None
+    with open_device(device, target) as place:
+        found = place.facts()
+        with stage.bar("interleaved runs", total=rounds * len(models)) as bar:
+            timed = compare(place, contents, feed, threads, rounds, bar.advance)
+    if device != LOCAL:
+        stage.done(f"{device}: {found.fingerprint}, {found.runtime}")
     for name in models:
         m = timed.measurement(name)
         stage.done(
-            f"{name}: {m.median_us / 1e3:.3f} ms measured (p10 {m.p10_us / 1e3:.3f}, p90 {m.p90_us / 1e3:.3f}, "
+            f"{name}: {m.median_us / 1e3:.3f} ms {m.provenance} (p10 {m.p10_us / 1e3:.3f}, p90 {m.p90_us / 1e3:.3f}, "
             f"{m.runs} runs, {threads} threads)"
         )
     if against is not None:

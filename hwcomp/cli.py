@@ -24,6 +24,7 @@ INTERRUPTED = 130
 Model = Annotated[str, typer.Argument(help="model.py, or model.py:NAME for another factory in it.", metavar="MODEL")]
 TargetName = Annotated[str, typer.Option("--target", "-t", help="host, arm, gpu, ... or the path of a .toml file.")]
 Artifact = Annotated[Path, typer.Argument(help="Folder that `hwcomp compile` wrote.", metavar="ARTIFACT")]
+Device = Annotated[str, typer.Option(help="Where: local, ssh://[user@]host[:port], or emulated.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime; all cores if not given.")]
 
 
@@ -76,11 +77,12 @@ def bench(
     against: Annotated[Path | None, typer.Option(help="Another artifact, or an .onnx file, to compare with.")] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Blocks of each, in turn.")] = 10,
     threads: Threads = None,
+    device: Device = "local",
 ) -> None:
     """Time an artifact, alone or against another, in interleaved and paired rounds."""
     from hwcomp import commands
 
-    commands.bench(artifact, against, rounds, threads)
+    commands.bench(artifact, against, rounds, threads, device)
 
 
 @app.command()

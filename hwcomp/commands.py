@@ -92,12 +92,12 @@ def _show(manifest: Manifest, console: Console, *, as_json: bool) -> None:
     console.print(render_terminal(manifest))
 
 
-def bench(folder: Path, against: Path | None, rounds: int, threads: int | None) -> None:
+def bench(folder: Path, against: Path | None, rounds: int, threads: int | None, device: str) -> None:
     """Time an artifact against another one, an ONNX file, or the float network it was made from."""
     from hwcomp.benching import compare_artifacts
 
     console = Console()
-    compare_artifacts(folder, against, rounds, threads, Reporter(console))
+    compare_artifacts(folder, against, rounds, threads, device, Reporter(console))
 
 
 def run(folder: Path, inputs: list[Path], output: Path, threads: int | None) -> None:

@@ -1,1 +1,36 @@
 """Where models run and are timed; one kind of device per file."""
+
+from typing import TYPE_CHECKING
+
+from hwcomp.errors import InputError
+
+if TYPE_CHECKING:
+    from hwcomp.devices.base import Device
+    from hwcomp.target import Target
+
+LOCAL, EMULATED, SSH = "local", "emulated", "ssh://"
+
+
+def open_device(spec: str, target: "Target | None" = None) -> "Device":
+    """Return the device that a user names; nothing is sent to it yet.
+
+    Args:
+        spec: "local", "ssh://[user@]host[:port]" or "emulated".
+        target: whose core is emulated.
+
+    Raises:
+        InputError: there is no such kind of device, or its address makes no sense.
+    """
+    if spec == LOCAL:
+        from hwcomp.devices.local import LocalDevice  # noqa: PLC0415 - each kind loads what it needs
+
+        return LocalDevice()
+    if spec.startswith(SSH):
+        from hwcomp.devices.ssh import SshDevice  # noqa: PLC0415
+
+        return SshDevice(spec)
+    if spec == EMULATED and target is not None:
+        from hwcomp.devices.emulated import EmulatedDevice  # noqa: PLC0415
+
+        return EmulatedDevice(target)
+    raise InputError(f"'{spec}' is no device; give local, ssh://user@host[:port] or emulated (with an ARM --target).")
