@@ -69,15 +69,21 @@ class PipeDevice(AgentDevice):
         if self._connection is None:
             if self._closed.wait(wait_s):
                 raise DeviceLost(f"The device '{self.name}' was closed.")
-            self._connection = self.connect()
-            self._check_same(self._facts_in(self._connection.ask("hello", {}, [])))
+            connection = self.connect()
+            try:
+                self._check_same(self._facts_in(connection.ask("hello", {}, [])))
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
 
     def _check_same(self, found: DeviceFacts) -> None:
         """Check that a new connection leads to the device that was there before."""
-        known, self._facts = self._facts or found, found
+        known = self._facts or found
         if (known.fingerprint, known.runtime) != (found.fingerprint, found.runtime):
             raise DeviceError(
                 f"Behind '{self.name}' there was '{known.fingerprint}' with {known.runtime}; after the connection was "
                 f"made again there is '{found.fingerprint}' with {found.runtime}: measure each under its own address."
             )
+        self._facts = found
