@@ -253,10 +253,10 @@ def _clock_mhz() -> float | None:
     return max(clocks, default=None)
 
 
-def _temperature_c() -> tuple[float | None, float | None]:
+def _temperature_c(zones: str = "/sys/class/thermal") -> tuple[float | None, float | None]:
     """Return the temperature of the zone that is nearest to where the system slows down, and that limit."""
     found: list[tuple[float, float | None]] = []
-    for zone in Path("/sys/class/thermal").glob("thermal_zone*"):
+    for zone in Path(zones).glob("thermal_zone*"):
         shown = _read(zone / "temp")
         kinds = [(_read(kind), _read(str(kind)[: -len("type")] + "temp")) for kind in zone.glob("trip_point_*_type")]
         limits = [int(text) / 1e3 for kind, text in kinds if kind in ("passive", "hot", "critical") and text.isdigit()]

@@ -47,9 +47,10 @@ class PipeDevice(AgentDevice):
             except (Lost, DeviceLost) as error:
                 self._drop()
                 reasons.append(str(error).rstrip("."))
-                if isinstance(error, DeviceLost) and self._facts is None:
-                    raise  # it was never there: more likely a wrong address than a bad moment
-                if self._closed.is_set() or self._facts is None:
+                is_over = self._closed.is_set() or self._facts is None
+                if is_over and isinstance(error, DeviceLost):
+                    raise  # closed, or never there: more likely a wrong address than a bad moment
+                if is_over:
                     break
         times = f" {len(reasons)} times in a row" if len(reasons) > 1 else ""
         raise DeviceLost(f"The device '{self.name}' was lost{times} while it had to '{verb}': {reasons[-1]}.")
