@@ -8,8 +8,6 @@
  * those of the encoding tables in the Arm Architecture Reference Manual, "A64 instruction set encoding". One guest
  * thread is assumed: counters are plain additions in the translated code.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,55 +19,33 @@
 #define MARK 0x48435750u
 #define SYS_PRCTL 167
 #define SYS_CLOCK_GETTIME 113
-enum operation { BEGIN = 1, NOTE = 2, END = 3 };
+enum operation { BEGIN = 1, END = 3 };
 enum class {
     VECTOR_FMA, DOT_PRODUCT, INTEGER_MAC, OTHER_VECTOR, SCALAR_FLOAT, LOAD, STORE, BRANCH, OTHER, CLASSES
 };
 
-/* The part of the documented interface that is used here. */
+/* The part of the documented interface, version 1, that is used here. */
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
-struct scoreboard;
-struct slot { struct scoreboard *board; size_t offset; };  /* passed by value, as the documentation has it */
+enum { ADD_U64 = 0 };
 typedef void (*translated_fn)(uint64_t id, struct qemu_plugin_tb *block);
 typedef void (*syscall_fn)(uint64_t id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3,
                            uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8);
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, translated_fn callback);
 void qemu_plugin_register_vcpu_syscall_cb(uint64_t id, syscall_fn callback);
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, int operation, void *counter, uint64_t by);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block, size_t index);
-
-/* Found at load time, because they changed: version 1 adds to a plain number and returns a pointer to the code,
- * version 3 and later add to a slot of a scoreboard and copy the code. */
-static void (*add_plain)(struct qemu_plugin_tb *, int, void *, uint64_t);
-static void (*add_slot)(struct qemu_plugin_tb *, int, struct slot, uint64_t);
-static struct scoreboard *(*new_board)(size_t);
-static void *(*find_board)(struct scoreboard *, unsigned);
-static const void *(*code_pointer)(const struct qemu_plugin_insn *);
-static size_t (*copy_code)(const struct qemu_plugin_insn *, void *, size_t);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *instruction);
 
 EXPORT int qemu_plugin_version = 1;
 
-static uint64_t plain[CLASSES];
-static struct scoreboard *board;
+static uint64_t counters[CLASSES];
 static int out = -1;
 static int recording;
+static unsigned marked_cpu;  /* the thread that set the mark: others may look at the clock too */
 static char buffer[1 << 16];
 static size_t filled;
-
-__attribute__((constructor)) static void find_interface(void)
-{
-    *(void **)&new_board = dlsym(RTLD_DEFAULT, "qemu_plugin_scoreboard_new");
-    *(void **)&find_board = dlsym(RTLD_DEFAULT, "qemu_plugin_scoreboard_find");
-    *(void **)&add_slot = dlsym(RTLD_DEFAULT, "qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu");
-    *(void **)&add_plain = dlsym(RTLD_DEFAULT, "qemu_plugin_register_vcpu_tb_exec_inline");
-    if (add_slot && !add_plain) {
-        qemu_plugin_version = 4;
-        *(void **)&copy_code = dlsym(RTLD_DEFAULT, "qemu_plugin_insn_data");
-    } else {
-        *(void **)&code_pointer = dlsym(RTLD_DEFAULT, "qemu_plugin_insn_data");
-    }
-}
 
 static unsigned bits(uint32_t word, int high, int low)
 {
@@ -179,33 +155,19 @@ static enum class classify(uint32_t w)
     return bits(w, 31, 31) ? OTHER : of_vector(w);
 }
 
-static uint32_t code_of(const struct qemu_plugin_insn *instruction)
-{
-    uint32_t word = 0;
-    if (copy_code) {
-        copy_code(instruction, &word, sizeof word);
-    } else {
-        memcpy(&word, code_pointer(instruction), sizeof word);
-    }
-    return word;
-}
-
 static void on_translation(uint64_t id, struct qemu_plugin_tb *block)
 {
     uint64_t counts[CLASSES] = {0};
     size_t length = qemu_plugin_tb_n_insns(block);
     (void)id;
     for (size_t i = 0; i < length; i++) {
-        counts[classify(code_of(qemu_plugin_tb_get_insn(block, i)))]++;
+        uint32_t word;
+        memcpy(&word, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(block, i)), sizeof word);
+        counts[classify(word)]++;
     }
     for (int c = 0; c < CLASSES; c++) {
-        if (counts[c] == 0) {
-            continue;
-        }
-        if (board) {
-            add_slot(block, 0, (struct slot){board, c * sizeof(uint64_t)}, counts[c]);
-        } else {
-            add_plain(block, 0, &plain[c], counts[c]);
+        if (counts[c] != 0) {
+            qemu_plugin_register_vcpu_tb_exec_inline(block, ADD_U64, &counters[c], counts[c]);
         }
     }
 }
@@ -223,15 +185,14 @@ static void flush(void)
     filled = 0;
 }
 
-static void record(char kind, uint64_t tag, unsigned cpu)
+static void record(char kind, uint64_t tag)
 {
-    const uint64_t *counts = board ? find_board(board, cpu) : plain;
     if (filled > sizeof buffer - 512) {
         flush();
     }
     filled += (size_t)sprintf(buffer + filled, "%c %" PRIu64, kind, tag);
     for (int c = 0; c < CLASSES; c++) {
-        filled += (size_t)sprintf(buffer + filled, " %" PRIu64, counts[c]);
+        filled += (size_t)sprintf(buffer + filled, " %" PRIu64, counters[c]);
     }
     buffer[filled++] = '\n';
 }
@@ -239,16 +200,21 @@ static void record(char kind, uint64_t tag, unsigned cpu)
 static void on_syscall(uint64_t id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4,
                        uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
-    (void)id, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
-    if (recording && number == SYS_CLOCK_GETTIME) {
-        record('c', 0, cpu);
+    (void)id, (void)cpu, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    if (number == SYS_CLOCK_GETTIME) {
+        if (recording && cpu == marked_cpu) {
+            record('c', 0);
+        }
         return;
     }
     if (number != SYS_PRCTL || (uint32_t)a1 != MARK) {
         return;
     }
-    recording = a2 == BEGIN || (recording && a2 != END);
-    record(a2 == BEGIN ? 'b' : a2 == END ? 'e' : 'n', a3, cpu);
+    if (a2 == BEGIN) {
+        marked_cpu = cpu;
+    }
+    recording = a2 == BEGIN;
+    record(a2 == BEGIN ? 'b' : 'e', a3);
     if (a2 == END) {
         flush();
     }
@@ -265,9 +231,6 @@ EXPORT int qemu_plugin_install(uint64_t id, const void *info, int argc, char **a
     if (out < 0) {
         fputs("hwcomp: the file of instruction counts (out=) cannot be opened\n", stderr);
         return -1;
-    }
-    if (new_board && add_slot && !add_plain) {
-        board = new_board(CLASSES * sizeof(uint64_t));
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
     qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
