@@ -1,7 +1,7 @@
 """What an assignment costs on a target: the table that a search reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -27,7 +27,9 @@ class CostTable:
         dequantize_us: d, likewise.
         correction: c, from the sum of kernels to the whole run.
         error: relative error of T, found on runs that were not used for fitting.
+        held_out: how many runs that error was found on; 0 where none could be made.
         provenance: of all entries; kinds are never mixed.
+        sources: site -> where its entries come from, if not all from the same: "measured", or "learned" from others.
         notes: what the entries leave out; they end up in the manifest.
     """
 
@@ -37,7 +39,9 @@ class CostTable:
     dequantize_us: Mapping[str, float]
     correction: float = 1.0
     error: float = 0.0
+    held_out: int = 0
     provenance: Provenance = "measured"
+    sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def predict_us(self, assignment: Assignment) -> float:

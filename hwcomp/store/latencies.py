@@ -9,7 +9,17 @@ from hwcomp.errors import InputError
 from hwcomp.store import summaries
 from hwcomp.store.database import damaged, reading, store_path, writing
 from hwcomp.store.rows import KernelRow, Method, Observation, Pruning, RunRow, Setting, SettingSummary, now
-from hwcomp.store.tables import KERNELS, NETWORKS, SETTING, Table, row_of, row_values, setting_of, setting_values
+from hwcomp.store.tables import (
+    KERNELS,
+    NETWORKS,
+    SETTING,
+    TABLES,
+    Table,
+    row_of,
+    row_values,
+    setting_of,
+    setting_values,
+)
 
 KEYS_AT_ONCE = 500
 """SQLite takes a limited number of values in one question."""
@@ -95,8 +105,8 @@ class Store:
         """Yield all rows as they are at one moment, without holding them in memory."""
         with reading(self.path) as connection:
             connection.execute("BEGIN")
-            yield from self._rows(connection, KERNELS, "ORDER BY setting, kernel, method", ())
-            yield from self._rows(connection, NETWORKS, "ORDER BY setting, network, assignment", ())
+            for table in TABLES:  # in an order that the indices have, so that nothing is sorted
+                yield from self._rows(connection, table, f"ORDER BY {', '.join((*SETTING, *table.key))}", ())
 
     def _rows(
         self, connection: sqlite3.Connection, table: Table, rest: str, values: tuple[Any, ...]

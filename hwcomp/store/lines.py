@@ -83,16 +83,21 @@ def from_line(line: bytes | dict[str, Any]) -> Record:
         checked = _ANY.validate_json(line) if isinstance(line, bytes) else _ANY.validate_python(line)
     except ValidationError as error:
         raise ValueError(_reason(error)) from error
+    setting = Setting(device=checked.device, runtime=checked.runtime, threads=checked.threads)
+    content = _content(checked)
     if checked.date > now(days_ago=-1):
         raise ValueError(f"date lies in the future (found {checked.date!r}); was the clock of the device right?")
-    rest = {name: value for name, value in checked if name not in ("row", *SETTING)}
-    setting = Setting(device=checked.device, runtime=checked.runtime, threads=checked.threads)
-    if isinstance(checked, _Kernel):
-        return setting, KernelRow(**rest)
-    if isinstance(checked, _Run):
-        return setting, RunRow(**rest)
-    check_date("date", checked.date)
-    return setting, (Observation(governor=checked.governor, clock_mhz=checked.clock_mhz), checked.date)
+    return setting, content
+
+
+def _content(line: _Kernel | _Run | _Observation) -> Content:
+    rest = {name: value for name, value in vars(line).items() if name not in ("row", *SETTING)}
+    if isinstance(line, _Kernel):
+        return KernelRow(**rest)
+    if isinstance(line, _Run):
+        return RunRow(**rest)
+    check_date("date", line.date)
+    return Observation(governor=line.governor, clock_mhz=line.clock_mhz), line.date
 
 
 def check_header(found: Any, origin: str) -> None:

@@ -12,6 +12,9 @@ from hwcomp.provenance import Provenance
 Method = Literal["network", "alone"]
 """A kernel was seen inside a whole network, or in a small graph of its own."""
 
+METHODS: tuple[str, ...] = get_args(Method)
+PROVENANCES: tuple[str, ...] = get_args(Provenance)
+
 MAX_INTEGER = 2**53
 """Integers up to here mean the same in SQLite, in Parquet and in every JSON reader."""
 
@@ -61,11 +64,11 @@ class KernelRow:
 
     def __post_init__(self) -> None:
         _text("kernel", self.kernel)
-        _choice("method", self.method, get_args(Method))
+        _choice("method", self.method, METHODS)
         _quantiles(self.p10_us, self.median_us, self.p90_us)
         _integer("runs", self.runs, least=0)
         check_date("date", self.date)
-        _choice("provenance", self.provenance, get_args(Provenance))
+        _choice("provenance", self.provenance, PROVENANCES)
         if not (_is_number(self.error) and 0 <= self.error < math.inf):
             raise ValueError(f"error must be a finite number, not negative (found {self.error!r})")
 
@@ -100,7 +103,7 @@ class RunRow:
         _quantiles(self.p10_us, self.median_us, self.p90_us)
         _integer("runs", self.runs, least=0)
         check_date("date", self.date)
-        _choice("provenance", self.provenance, get_args(Provenance))
+        _choice("provenance", self.provenance, PROVENANCES)
         _positive("control_us", self.control_us)
 
 

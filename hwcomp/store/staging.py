@@ -145,7 +145,7 @@ def _count(table: Table) -> str:
         ifnull(sum(old.date = new.date), 0), ifnull(sum(old.date > new.date), 0)
         FROM new_{table.name} new JOIN new_settings ON new.setting = new_settings.id
         LEFT JOIN {table.name} old ON old.setting = target AND {same_key}
-        GROUP BY new_settings.id ORDER BY new_settings.id"""  # noqa: S608 - our names
+        GROUP BY new.setting ORDER BY new.setting"""  # noqa: S608 - our names
 
 
 def _merge(table: Table) -> str:
@@ -154,6 +154,6 @@ def _merge(table: Table) -> str:
     updates = ", ".join(f"{column} = excluded.{column}" for column in table.values)
     return f"""INSERT INTO {table.name} (setting, {columns})
         SELECT target, {columns} FROM new_{table.name} JOIN new_settings ON setting = new_settings.id
-        WHERE TRUE ORDER BY target, {", ".join(table.key)}
+        WHERE TRUE ORDER BY {", ".join(("setting", *table.key))}
         ON CONFLICT (setting, {", ".join(table.key)}) DO UPDATE SET {updates}
         WHERE excluded.date > {table.name}.date"""  # noqa: S608 - our names

@@ -1,8 +1,9 @@
 """Rows as SQLite keeps them: which columns there are, and how a row becomes their values and comes back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from hwcomp.store.rows import KernelRow, RunRow, Setting
@@ -41,6 +42,9 @@ NETWORKS = Table(
 )
 TABLES = (KERNELS, NETWORKS)
 
+_KERNEL_VALUES: Callable[[KernelRow], tuple[Any, ...]] = attrgetter(*KERNELS.columns)
+_RUN_VALUES: Callable[[RunRow], tuple[Any, ...]] = attrgetter(*NETWORKS.columns)
+
 
 def setting_values(setting: Setting) -> tuple[str, str, int]:
     """Return a setting's values in the order of its columns."""
@@ -50,9 +54,9 @@ def setting_values(setting: Setting) -> tuple[str, str, int]:
 def row_values(row: KernelRow | RunRow) -> tuple[Any, ...]:
     """Return a row's values in the order of its columns; equal assignments are equal texts."""
     if isinstance(row, KernelRow):
-        return tuple(getattr(row, column) for column in KERNELS.columns)
-    assignment = json.dumps(dict(row.assignment), sort_keys=True)
-    return (row.network, assignment, *(getattr(row, column) for column in NETWORKS.values))
+        return _KERNEL_VALUES(row)
+    network, assignment, *rest = _RUN_VALUES(row)
+    return (network, json.dumps(dict(assignment), sort_keys=True), *rest)
 
 
 def setting_of(values: Sequence[Any]) -> Setting:
