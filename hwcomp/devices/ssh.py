@@ -17,8 +17,9 @@ from hwcomp.errors import DeviceError, InputError
 
 OPTIONS_VARIABLE = "HWCOMP_SSH_OPTIONS"
 FIRM = (
-    "BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR", "ClearAllForwardings=yes", "ForwardAgent=no",
-    "ForwardX11=no", "PermitLocalCommand=no", "RemoteCommand=none", "ControlMaster=no",
+    "BatchMode=yes", "StrictHostKeyChecking=yes", "NoHostAuthenticationForLocalhost=no", "LogLevel=ERROR",
+    "ClearAllForwardings=yes", "ForwardAgent=no", "ForwardX11=no", "PermitLocalCommand=no", "RemoteCommand=none",
+    "ControlMaster=no",
 )  # fmt: skip
 """These come first, and ssh takes the first value that it finds: nobody's options change them."""
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,26 @@ def test_devices_share_work_and_keep_what_was_done_when_all_are_lost(tmp_path: P
     assert done == {task: 7 + task for task in range(4)}
     assert len(said) == 1
     assert "Its share goes to the others." in said[0]
+
+
+def test_an_idle_device_is_there_for_what_comes_back_at_the_end() -> None:
+    devices = [Child(agent.__file__) for _ in range(2)]
+    attempts: list[int] = []
+
+    def work(device: Child, task: int) -> int:
+        """The last task is lost by whoever takes it first, long after the other one has nothing to do."""
+        if task == 1:
+            attempts.append(task)
+            if len(attempts) == 1:
+                time.sleep(1.0)
+                device.close()
+        return len(device.time_block(network(), FEED, 1, runs=7))
+
+    said: list[str] = []
+    assert dict(share(devices, range(2), work, said.append)) == {0: 7, 1: 7}
+    assert (len(attempts), len(said)) == (2, 1)
+    for device in devices:
+        device.close()
 
 
 def test_an_error_of_the_work_itself_ends_the_sharing() -> None:

@@ -352,7 +352,8 @@ def test_one_of_two_devices_dies_and_the_other_does_its_share(
 def test_an_unknown_host_key_is_refused(server: Server, use: Callable[..., Server], python: Path) -> None:
     """Whatever options the user gives: the check cannot be switched off."""
     (server.folder / "known").write_text("")
-    for options in ((), ("-o", "StrictHostKeyChecking=no"), ("-oStrictHostKeyChecking=accept-new",)):
+    off = ("StrictHostKeyChecking=no", "StrictHostKeyChecking=accept-new", "NoHostAuthenticationForLocalhost=yes")
+    for options in ((), *(("-o", option) for option in off)):
         use(server, *options)
         with pytest.raises(DeviceError, match=r"host key of .* is not known here; log in once by hand with `ssh -p"):
             SshDevice(server.address(python)).facts()

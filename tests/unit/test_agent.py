@@ -187,15 +187,19 @@ def test_it_ends_with_its_host_even_in_the_middle_of_a_request(tmp_path: Path) -
         [sys.executable, slow],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"TMPDIR": str(tmp_path / "tmp")},
     )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stderr is not None
-    process.stdin.write(agent.pack({"id": 1, "verb": "state"}, []))
-    process.stdin.flush()
-    assert process.stderr.readline() == b"begun\n"
-    assert len(list((tmp_path / "tmp").iterdir())) == 1
-    process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert list((tmp_path / "tmp").iterdir()) == []
+    try:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(agent.pack({"id": 1, "verb": "state"}, []))
+        process.stdin.flush()
+        assert process.stderr.readline() == b"begun\n"
+        assert len(list((tmp_path / "tmp").iterdir())) == 1
+        process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert list((tmp_path / "tmp").iterdir()) == []
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_a_frame_that_is_none_ends_it_with_a_sentence() -> None:
