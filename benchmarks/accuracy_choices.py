@@ -19,10 +19,10 @@ from common import ROOT, save
 from torch import Tensor, nn
 
 from hwcomp.calibration import activation_ranges, observe
+from hwcomp.default_passes import default_passes
 from hwcomp.fix import fix, plan
 from hwcomp.kernels import search_space
 from hwcomp.ops import anchor, module_of, op_of, tail_of
-from hwcomp.pipeline import default_passes
 from hwcomp.program import Program, run_passes
 from hwcomp.target import load
 from hwcomp.tracing import trace

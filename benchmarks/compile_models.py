@@ -25,7 +25,7 @@ from hwcomp.benching import random_feed
 from hwcomp.devices.compare import compare
 from hwcomp.devices.local import LocalDevice
 from hwcomp.lowering.onnx_export import export_plain
-from hwcomp.prepared import to_bytes
+from hwcomp.subject import to_bytes
 from hwcomp.workload import load_workload
 
 NAMES = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "vit_tiny")

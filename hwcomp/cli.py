@@ -60,13 +60,17 @@ def compile(  # noqa: A001 - the verb of the field
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; measure and write nothing.")
     ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="Measure there: ssh://[user@]host[:port]; this machine if it is the target.")
+    ] = None,
+    store: cli_profile.StorePath = None,
 ) -> None:
     """Compile a network for a target, measure it, and write an artifact with the proof."""
     from hwcomp import commands
 
     options = commands.CompileOptions(
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
-        seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run,
+        seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 
@@ -140,6 +144,31 @@ def report(
     from hwcomp import commands
 
     commands.report(artifact, all_sites=all_sites)
+
+
+@app.command()
+def verify(
+    artifact: Artifact,
+    device: Device = "local",
+    target: Annotated[str | None, typer.Option(help="Whose core is emulated; the artifact's own if not given.")] = None,
+) -> None:
+    """Check that an artifact computes on a device what it computes here; exit code 1 if it does not."""
+    from hwcomp import verify_command
+
+    raise typer.Exit(verify_command.verify(artifact, device, target))
+
+
+@app.command()
+def setup(
+    what: Annotated[str, typer.Argument(help="`emulation`, for --device emulated.", metavar="WHAT")],
+    sources: Annotated[
+        Path | None, typer.Option(help="Package sources (.list or .sources) to use in place of the system's.")
+    ] = None,
+) -> None:
+    """Prepare emulation of ARM cores in the cache folder, without root."""
+    from hwcomp import setup_command
+
+    setup_command.setup(what, sources)
 
 
 def entry() -> None:

@@ -32,6 +32,8 @@ class CompileOptions:
     force: bool
     ranges: str
     dry_run: bool
+    device: str | None
+    store: Path | None
 
     def config(self) -> CompileConfig:
         """Return the checked configuration.

@@ -100,6 +100,8 @@ class CompileConfig(BaseModel):
         force: overwrite a folder that hwcomp did not write.
         ranges: how activation ranges are chosen.
         dry_run: stop before anything is measured or written.
+        store: the latency store; None for ``HWCOMP_STORE``, or the one in the user's data folder.
+        device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,3 +115,5 @@ class CompileConfig(BaseModel):
     force: bool = False
     ranges: Literal["minmax", "percentile", "mse"] = "mse"
     dry_run: bool = False
+    store: Path | None = None
+    device: str | None = None

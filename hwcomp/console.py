@@ -41,6 +41,10 @@ class Stage:
         took = f" [dim]({seconds:.0f} s)[/dim]" if seconds >= 2 else ""
         self._console.print(f"[bold]{self._name:<10}[/bold]{text}{took}", soft_wrap=True, highlight=False)
 
+    def note(self, text: str) -> None:
+        """Print, while the stage goes on, what a person should know of."""
+        self._console.print(f"{'':<10}[yellow]{text}[/yellow]", soft_wrap=True, highlight=False)
+
     @contextmanager
     def bar(self, what: str, total: float | None = 1.0) -> Iterator[Bar]:
         """Show a bar with the time left while the body runs, or a pulsing one if there is no total; it vanishes."""

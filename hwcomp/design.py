@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import networkx as nx
 
 from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
-from hwcomp.space import SearchSpace
+from hwcomp.space import FOLLOWS_READERS, SearchSpace
 
 CONTROL = "float"
 INTEGERS = "int8"
@@ -67,7 +67,8 @@ def _random_assignment(space: SearchSpace, generator: random.Random) -> dict[str
 def legal(space: SearchSpace, assignment: Mapping[str, str]) -> dict[str, str]:
     """Return the assignment with integers wherever the runtime would compute in integers all the same.
 
-    These are float operators that read integers from all sides and whose result is read as integers.
+    These are float operators whose result is read as integers, and that read integers from all sides or only move
+    values.
     """
     chosen = space.complete(assignment)
     sources: dict[str, list[str]] = {}
@@ -81,9 +82,11 @@ def legal(space: SearchSpace, assignment: Mapping[str, str]) -> dict[str, str]:
         for site in space.free:
             name = site.name
             made = all(writes_integers(chosen.get(tensor, FLOAT)) for tensor in sources.get(name, [""]))
-            read = any(reads_integers(chosen.get(reader, FLOAT)) for reader in readers.get(name, ()))
-            if chosen[name] == FLOAT and made and read:
-                chosen[name] = site.candidates[1]
+            read = [reads_integers(chosen.get(reader, FLOAT)) for reader in readers.get(name, ())]
+            moves = site.op in FOLLOWS_READERS and bool(read) and all(read)
+            integers = next((candidate for candidate in site.candidates if reads_integers(candidate)), FLOAT)
+            if chosen[name] == FLOAT != integers and (moves or (made and any(read))):
+                chosen[name] = integers
                 changed = True
     return chosen
 

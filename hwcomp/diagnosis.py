@@ -6,13 +6,13 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.table import Table
 
-from hwcomp.benches import Context, LocalBench
+from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
-from hwcomp.cost import CostTable
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.fingerprint import environment
 from hwcomp.kernels import kernels_of, search_space
+from hwcomp.latency_table import trust
 from hwcomp.pipeline import traced
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import Program
@@ -59,15 +59,12 @@ def report_reach(
     """Print the size of the space and the smallest, default and largest latency within reach: measured, if here."""
     target = load(config.target)
     threads = config.threads or target.hardware.cores
-    if target.local:
-        stages = Stages(cache_root())
-        prepared = prepare_for_search(workload, program, target, config, stages, reporter)
-        context = Context(
-            prepared=prepared, workload=workload, config=config, stages=stages, reporter=reporter, threads=threads
-        )
-        table: CostTable = LocalBench(context).cost_table()
-    else:
-        table = Roofline(target=target, threads=threads).cost_table(space, kernels_of(program, target.activation))
+    stages = Stages(cache_root())
+    prepared = prepare_for_search(workload, program, target, config, stages, reporter)
+    context = Context(
+        prepared=prepared, workload=workload, config=config, stages=stages, reporter=reporter, threads=threads
+    )
+    table = make_bench(context).cost_table()
     nothing = Sensitivity(weights={}, tensors={})
     fastest = solve(table, nothing)
     slowest = max(table.predict_us(space.everywhere(scheme)) for scheme in ("int8", "weight8", "weight4"))
@@ -75,7 +72,7 @@ def report_reach(
     smallest = table.predict_us(fastest) if fastest is not None else default
     reporter.stage("Reach").done(
         f"smallest {smallest / 1e3:.3f} ms, float (default) {default / 1e3:.3f} ms, largest "
-        f"{max(slowest, default) / 1e3:.3f} ms; {table.provenance}, +-{100 * table.error:.0f} %; "
+        f"{max(slowest, default) / 1e3:.3f} ms; {table.provenance}, {trust(table)}; "
         f"10^{space.size_log10:.0f} assignments"
     )
 

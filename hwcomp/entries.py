@@ -1,20 +1,20 @@
 """Profiles of whole networks -> the latency of each kernel.
 
 A site's float time is taken from the float network, its time in a scheme from the network that uses that scheme
-everywhere; what a tensor costs where formats meet is taken from the mixed networks. A float operator that runs slower
-among integers (its fusion or memory layout is lost) charges the difference to the tensors that reach it as integers.
-Sites and tensors with equal kernels count by their median.
+everywhere; what a tensor costs where formats meet is taken from the mixed networks. An operator that runs slower behind
+a conversion than among its like (its fusion or memory layout is lost) charges the difference to the conversion. Sites
+and tensors with equal kernels count by their median.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
 from hwcomp.kernel import BOUNDARIES, Kernels
 from hwcomp.lowering.onnxruntime import Owner
-from hwcomp.scheme import FLOAT
-from hwcomp.space import Conversion, Edge, SearchSpace, conversion
+from hwcomp.scheme import FLOAT, reads_integers
+from hwcomp.space import Conversion, SearchSpace, conversion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,20 +106,33 @@ def _conversions(
     """Return tensor -> microseconds of one direction, for the tensors that some profile converted."""
     seen: dict[str, list[float]] = {}
     for profile in profiles:
+        converted = {edge.tensor: change for edge in space.edges if (change := conversion(edge, profile.assignment))}
         for edge in space.edges:
-            if conversion(edge, profile.assignment) == direction:
+            if converted.get(edge.tensor) == direction:
                 purest = _purest(edge.tensor, profile.assignment.get(edge.tensor, FLOAT), profiles)
                 assert purest is not None, "this profile itself has that choice"
                 own = profile.tensor_us.get(edge.tensor, 0.0) - purest.tensor_us.get(edge.tensor, 0.0)
-                slower = _slower_readers(edge, profile, site_us) if direction == "dequantize" else 0.0
+                slower = sum(
+                    _slower_us(reader, profile, site_us) / _converted_inputs(reader, space, converted.keys())
+                    for reader in dict.fromkeys(edge.readers)
+                    if _reads_converted(profile.assignment.get(reader, FLOAT), direction)
+                )
                 seen.setdefault(edge.tensor, []).append(own + slower)
     return {tensor: max(0.0, median(times)) for tensor, times in seen.items()}
 
 
-def _slower_readers(edge: Edge, profile: Profile, site_us: Mapping[str, Mapping[str, float]]) -> float:
-    """Return how much longer than in the float network the float readers of a converted tensor take."""
-    extra = 0.0
-    for reader in dict.fromkeys(edge.readers):
-        if profile.assignment.get(reader) == FLOAT and reader in profile.site_us:
-            extra += max(0.0, profile.site_us[reader] - site_us[reader][FLOAT])
-    return extra
+def _reads_converted(choice: str, direction: Conversion) -> bool:
+    """Return whether a reader of that choice is one that the conversion is made for."""
+    return reads_integers(choice) == (direction == "quantize")
+
+
+def _slower_us(reader: str, profile: Profile, site_us: Mapping[str, Mapping[str, float]]) -> float:
+    """Return how much longer an operator takes in a profile than among its like."""
+    if reader not in profile.site_us:
+        return 0.0
+    return max(0.0, profile.site_us[reader] - site_us[reader][profile.assignment[reader]])
+
+
+def _converted_inputs(reader: str, space: SearchSpace, converted: Collection[str]) -> int:
+    """Return how many of an operator's inputs are converted: they share what it takes longer."""
+    return sum(reader in edge.readers and edge.tensor in converted for edge in space.edges)

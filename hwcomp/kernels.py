@@ -62,9 +62,12 @@ def _site_kernels(node: fx.Node, activation: str) -> dict[str, Kernel]:
 
 
 def _conversion(node: fx.Node, op: str, activation: str) -> Kernel:
+    """Return the conversion of a tensor; who makes and reads it decides how it lies in memory before and after."""
     shape = shape_of(node)
     assert shape is not None
-    return Kernel(op=op, scheme=activation, activation=activation, inputs=(shape,), output=shape)
+    readers = sorted({op_of(user) for user in node.users})
+    detail = f"{op_of(node)}>{'+'.join(readers)}"
+    return Kernel(op=op, scheme=activation, activation=activation, inputs=(shape,), output=shape, detail=detail)
 
 
 def _computes(node: fx.Node) -> bool:

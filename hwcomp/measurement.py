@@ -63,6 +63,11 @@ class Comparison:
         samples_us = [sample for block in self.blocks_us[name] for sample in block]
         return summarise(samples_us, self.threads, self.provenance)
 
+    def joined(self, other: "Comparison") -> "Comparison":
+        """Return the rounds of both; they compare the same models."""
+        blocks = {name: [*rounds, *other.blocks_us[name]] for name, rounds in self.blocks_us.items()}
+        return Comparison(blocks_us=blocks, threads=self.threads, provenance=self.provenance)
+
     def fastest_us(self, name: str) -> float:
         """Return the smallest median of a block: what a model takes when nothing disturbs it."""
         return min(float(np.median(block)) for block in self.blocks_us[name])

@@ -7,17 +7,12 @@ from hwcomp import artifact
 from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
+from hwcomp.default_passes import default_passes
 from hwcomp.errors import BudgetError, InputError
 from hwcomp.kernels import search_space
 from hwcomp.manifest import Manifest
-from hwcomp.passes.canonicalize_mean import CanonicalizeMean
-from hwcomp.passes.drop_identity import DropIdentity
-from hwcomp.passes.flatten_linear import FlattenLinear
-from hwcomp.passes.fold_batchnorm import FoldBatchnorm
-from hwcomp.passes.fuse_activation import FuseActivation
-from hwcomp.passes.insert_quant_choices import InsertQuantChoices
 from hwcomp.prepared import prepare_for_search
-from hwcomp.program import OPAQUE, Pass, Program, run_passes
+from hwcomp.program import OPAQUE, Program, run_passes
 from hwcomp.program_code import program_files
 from hwcomp.report_html import render_html
 from hwcomp.search.post_training import search
@@ -44,18 +39,6 @@ class Result:
     def speedup(self) -> float:
         """How many times faster than the float network; measured where ``report.reach.provenance`` says so."""
         return self.report.speedup
-
-
-def default_passes(target: Target) -> list[Pass]:
-    """Return the passes of the default flow, in order."""
-    return [
-        DropIdentity(),
-        FoldBatchnorm(),
-        CanonicalizeMean(),
-        FlattenLinear(),
-        FuseActivation(),
-        InsertQuantChoices(target=target),
-    ]
 
 
 def compile_workload(workload: Workload, config: CompileConfig, reporter: Reporter | None = None) -> Result:

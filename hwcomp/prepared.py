@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import onnx
 import onnx_ir as ir
@@ -13,15 +14,16 @@ from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.data import SearchData, check_eval_data, search_data
 from hwcomp.errors import InputError
-from hwcomp.fix import QuantPlan, fix, plan
+from hwcomp.fix import fix, plan
+from hwcomp.kernel import Kernels
 from hwcomp.kernels import search_space
 from hwcomp.lowering.onnx_export import export_float, export_plain, opaque_sites
 from hwcomp.lowering.onnxruntime import Feed
-from hwcomp.lowering.qdq import insert_qdq
 from hwcomp.program import Program
 from hwcomp.quantizer import QuantParams
 from hwcomp.space import Assignment, SearchSpace
 from hwcomp.stages import Stages, digest
+from hwcomp.subject import Subject, subject_of, to_bytes
 from hwcomp.target import Target
 from hwcomp.workload import Workload
 
@@ -52,28 +54,28 @@ class Prepared:
     params: Mapping[str, QuantParams]
     key: str
 
-    def lower(self, assignment: Assignment) -> bytes:
-        """Return the ONNX file of an assignment."""
-        return to_bytes(insert_qdq(self.float_graph, self._plan(assignment)))
+    @cached_property
+    def subject(self) -> Subject:
+        """The network as something to measure."""
+        return subject_of(self.program, self.target, self.float_graph, self.seen, self.params, self.data.inputs[0])
 
-    def fixed(self, assignment: Assignment) -> Program:
-        """Return the program of an assignment, without choices."""
-        return fix(self.program, self._plan(assignment))
-
-    def _plan(self, assignment: Assignment) -> QuantPlan:
-        return plan(self.program, assignment, self.params, self.seen, self.target.weight_bits)
+    @property
+    def kernels(self) -> Kernels:
+        """What its sites and tensors may run."""
+        return self.subject.kernels
 
     @property
     def feed(self) -> Feed:
         """One calibration input, by name."""
-        names = [node.name for node in self.program.nodes if node.op == "placeholder"]
-        return {name: x.numpy() for name, x in zip(names, self.data.inputs[0], strict=True)}
+        return self.subject.feed
 
+    def lower(self, assignment: Assignment) -> bytes:
+        """Return the ONNX file of an assignment."""
+        return self.subject.lower(assignment)
 
-def to_bytes(model: ir.Model) -> bytes:
-    """Return a graph as an ONNX file."""
-    content: bytes = ir.to_proto(model).SerializeToString()
-    return content
+    def fixed(self, assignment: Assignment) -> Program:
+        """Return the program of an assignment, without choices."""
+        return fix(self.program, plan(self.program, assignment, self.params, self.seen, self.target.weight_bits))
 
 
 def prepare_for_search(

@@ -1,126 +1,163 @@
-"""Measures what a search space costs on this machine, in the context of the whole network.
+"""Measures a network on a device: its kernels in the context of the whole, and whole runs of assignments.
 
-A handful of whole-network assignments are run with the runtime's profiler: everything in float, everything in each
-integer scheme, and patterns in which pairs of levels alternate between integers and float, so that each conversion is
-seen in both directions. Rounds are interleaved; each assignment counts by its fastest round, since everything that
-disturbs a measurement makes it slower.
+A handful of whole-network assignments are run with the runtime's profiler (`hwcomp.design`). Rounds are interleaved;
+each assignment counts by its fastest round, since everything that disturbs a measurement makes it slower; the spread
+over the rounds is kept beside it.
 """
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 
-import networkx as nx
+import numpy as np
 
+from hwcomp.design import CONTROL, designed_assignments
+from hwcomp.devices.base import Device
+from hwcomp.devices.compare import compare
+from hwcomp.devices.pool import share
+from hwcomp.entries import as_profile, kernel_us
 from hwcomp.lowering.onnxruntime import Owner
-from hwcomp.scheme import FLOAT, QUANTS
-from hwcomp.space import SearchSpace
+from hwcomp.measurement import Comparison
+from hwcomp.space import Assignment
+from hwcomp.store import KernelRow, RunRow, now
+from hwcomp.subject import Subject
 
-CONTROL = "float"
-HELD_OUT = "held out"
-ROUNDS = 3
-PERIOD = 4
-"""Levels after which a pattern repeats: two in integers, two in float.
+KERNEL_ROUNDS = 3
+RUN_ROUNDS, MAX_RUN_ROUNDS = 2, 5
+STEADY = 0.05
+"""Relative spread of an assignment's ratio to the float network that is still taken as one value."""
 
-A single float operator between integers would not stay float: ONNX Runtime itself quantises the weights of operators
-that stand between a dequantisation and a quantisation.
-"""
+TOGETHER = 3
+"""Assignments that share the rounds of one control."""
 
-RunProfile = Callable[[str], Mapping[Owner, float]]
-"""Runs the network of a named assignment under the profiler and returns microseconds by owner."""
+NOTHING_US = 1e-3
+"""What a kernel that the runtime optimised away is said to take: the store knows no zero."""
+
+Advance = Callable[[], None]
+News = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Profile:
-    """One assignment and where its time went.
+def kernel_steps(subject: Subject, device: Device) -> int:
+    """Return how often `profile_kernels` calls ``advance``."""
+    return len(designed_assignments(subject.space)) * _rounds(device)
 
-    Attributes:
-        name: of the pattern.
-        assignment: site -> scheme, complete.
-        site_us: site -> microseconds.
-        tensor_us: tensor -> microseconds of conversions of its format and layout.
+
+def profile_kernels(
+    subject: Subject, devices: Sequence[Device], threads: int, news: News, advance: Advance = lambda: None
+) -> list[KernelRow]:
+    """Return the latency of every kernel of a network, seen in the context of the whole.
+
+    Args:
+        subject: the network.
+        devices: of one kind; the work is shared out.
+        threads: of the runtime.
+        news: is told when a device is lost.
+        advance: called after each assignment and round.
     """
+    designed = designed_assignments(subject.space)
+    models = {name: subject.lower(assignment) for name, assignment in designed.items()}
+    first = devices[0]
+    latency_us = median(first.time_block(models[CONTROL], subject.feed, threads))
 
-    name: str
-    assignment: Mapping[str, str]
-    site_us: Mapping[str, float]
-    tensor_us: Mapping[str, float]
+    def work(device: Device, task: tuple[int, str]) -> Mapping[Owner, float]:
+        return device.profile(models[task[1]], subject.feed, threads, latency_us)
 
-    @property
-    def total_us(self) -> float:
-        """The sum of all kernels."""
-        return sum(self.site_us.values()) + sum(self.tensor_us.values())
+    tasks: list[tuple[int, str]] = []
+    for index in range(_rounds(first)):
+        tasks += [(index, name) for name in (list(designed) if index % 2 == 0 else list(designed)[::-1])]
+    times: dict[tuple[int, str], Mapping[Owner, float]] = {}
+    for task, found in share(devices, tasks, work, news):
+        times[task] = found
+        advance()
+    rounds = [
+        [as_profile(name, designed[name], times[index, name]) for name in designed] for index in range(_rounds(first))
+    ]
+    best = [min(profiles, key=lambda profile: profile.total_us) for profiles in zip(*rounds, strict=True)]
+    return _rows(kernel_us(best, subject), [kernel_us(profiles, subject) for profiles in rounds], first)
 
 
-def designed_assignments(space: SearchSpace, seed: int) -> dict[str, dict[str, str]]:
-    """Return the assignments to profile: one for each scheme everywhere, then mixed patterns.
+def _rows(best: Mapping[str, float], rounds: Sequence[Mapping[str, float]], device: Device) -> list[KernelRow]:
+    rows = []
+    for kernel, us in best.items():
+        value = max(us, NOTHING_US)
+        spread = [max(times.get(kernel, us), NOTHING_US) for times in rounds]
+        p10, p90 = np.percentile(spread, [10, 90]).tolist()
+        rows.append(
+            KernelRow(
+                kernel=kernel,
+                method="network",
+                median_us=value,
+                p10_us=min(p10, value),
+                p90_us=max(p90, value),
+                runs=len(rounds),
+                date=now(),
+                provenance=device.provenance,
+            )
+        )
+    return rows
 
-    The patterns are by level, the longest way from an input; the last one, with runs of random length, is for checking.
+
+def time_runs(
+    subject: Subject,
+    devices: Sequence[Device],
+    assignments: Sequence[Assignment],
+    threads: int,
+    news: News,
+    advance: Advance = lambda: None,
+) -> Iterator[list[RunRow]]:
+    """Time whole runs of assignments against the float network, some at a time; ``advance`` is called once for each.
+
+    Rounds are added while an assignment's ratio to the float network is not steady: the machine's speed changed.
     """
-    schemes = [scheme for scheme in QUANTS if any(scheme in site.candidates for site in space.sites)]
-    designed = {CONTROL: space.everywhere()}
-    for scheme in schemes:
-        fallback = () if QUANTS[scheme].activation_bits is None else ("int8",)
-        designed[scheme] = space.everywhere(scheme, *fallback)
-    integers = space.everywhere("int8", *schemes)
-    levels = _levels(space)
-    for shift in range(PERIOD):
-        mixed = {name: integers[name] for name, level in levels.items() if (level + shift) % PERIOD < PERIOD // 2}
-        designed[f"alternating {shift}"] = space.complete(mixed)
-    in_integers = _random_runs(max(levels.values(), default=0) + 1, random.Random(seed))  # noqa: S311 - a pattern, not a secret
-    mixed = {name: integers[name] for name, level in levels.items() if in_integers[level]}
-    designed[HELD_OUT] = space.complete(mixed)
-    unique: dict[str, dict[str, str]] = {}
-    for name, assignment in designed.items():
-        if name == HELD_OUT or assignment not in unique.values():
-            unique[name] = assignment
-    return unique
+    control = subject.lower(subject.space.everywhere())
+
+    def work(device: Device, task: int) -> list[RunRow]:
+        some = assignments[task : task + TOGETHER]
+        models = {CONTROL: control} | {str(i): subject.lower(assignment) for i, assignment in enumerate(some)}
+        timed = compare(device, models, subject.feed, threads, 1 if is_exact(device) else RUN_ROUNDS)
+        while not is_exact(device) and not _steady(timed) and len(timed.blocks_us[CONTROL]) < MAX_RUN_ROUNDS:
+            timed = timed.joined(compare(device, models, subject.feed, threads, 1))
+        return [_run_row(subject, assignment, timed, str(i), device) for i, assignment in enumerate(some)]
+
+    for _, rows in share(devices, range(0, len(assignments), TOGETHER), work, news):
+        for _ in rows:
+            advance()
+        yield rows
 
 
-def _levels(space: SearchSpace) -> dict[str, int]:
-    """Return the longest way from an input to each site."""
-    graph = nx.DiGraph((edge.tensor, reader) for edge in space.edges for reader in edge.readers)
-    generations = enumerate(nx.topological_generations(graph))
-    level = {name: index for index, generation in generations for name in generation}
-    return {site.name: level.get(site.name, 0) for site in space.sites}
+def _steady(timed: Comparison) -> bool:
+    names = [name for name in timed.blocks_us if name != CONTROL]
+    return all(_spread(timed.ratios(name)) < STEADY for name in names)
 
 
-def _random_runs(levels: int, generator: random.Random) -> list[bool]:
-    """Return for each level whether it is in integers, in runs of two to five."""
-    runs: list[bool] = []
-    while len(runs) < levels:
-        runs += [not (runs and runs[-1])] * generator.randint(2, 5)
-    return runs[:levels]
+def _spread(ratios: Sequence[float]) -> float:
+    """Return the relative distance of the two middle values: with outliers in further rounds they come closer."""
+    ordered = sorted(ratios)
+    middle = len(ordered) // 2
+    low, high = ordered[middle - 1], ordered[middle] if len(ordered) % 2 == 0 else ordered[middle + 1]
+    return (high - low) / low
 
 
-def profile_space(
-    assignments: Mapping[str, Mapping[str, str]], run: RunProfile, progress: Callable[[], None] = lambda: None
-) -> list[Profile]:
-    """Profile assignments in interleaved rounds and keep the fastest round of each."""
-    rounds: dict[str, list[Mapping[Owner, float]]] = {name: [] for name in assignments}
-    for index in range(ROUNDS):
-        names = list(assignments) if index % 2 == 0 else list(assignments)[::-1]
-        for name in names:
-            rounds[name].append(run(name))
-            progress()
-    return [as_profile(name, assignments[name], fastest(rounds[name])) for name in assignments]
-
-
-def fastest(rounds: Sequence[Mapping[Owner, float]]) -> Mapping[Owner, float]:
-    """Return the round whose kernels took the least time in all."""
-    return min(rounds, key=lambda times: sum(times.values()))
-
-
-def as_profile(name: str, assignment: Mapping[str, str], times: Mapping[Owner, float]) -> Profile:
-    """Return the profile of an assignment from the times of its owners."""
-    return Profile(
-        name=name,
-        assignment=assignment,
-        site_us={owner.name: us for owner, us in times.items() if owner.kind == "site"},
-        tensor_us={owner.name: us for owner, us in times.items() if owner.kind == "tensor"},
+def _run_row(subject: Subject, assignment: Assignment, timed: Comparison, name: str, device: Device) -> RunRow:
+    measured, control_us = timed.measurement(name), timed.measurement(CONTROL).median_us
+    # the claim is the ratio within rounds; the latency is that of a machine as fast as in the control's median round
+    scale = control_us / timed.speedup(name) / measured.median_us
+    return RunRow(
+        network=subject.network,
+        assignment=dict(assignment),
+        median_us=measured.median_us * scale,
+        p10_us=measured.p10_us * scale,
+        p90_us=measured.p90_us * scale,
+        runs=measured.runs,
+        date=now(),
+        provenance=device.provenance,
+        control_us=control_us,
     )
 
 
-def control_of(profiles: Sequence[Profile]) -> Profile:
-    """Return the profile in which everything is float."""
-    return next(profile for profile in profiles if set(profile.assignment.values()) == {FLOAT})
+def is_exact(device: Device) -> bool:
+    """Return whether a device counts instead of timing, so that repeating it tells nothing."""
+    return device.provenance == "simulated"
+
+
+def _rounds(device: Device) -> int:
+    return 1 if is_exact(device) else KERNEL_ROUNDS

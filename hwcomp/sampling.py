@@ -7,6 +7,7 @@ network is a chain of blocks as they stand in the models people use; shapes are 
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -105,7 +106,7 @@ class _Draw:
 
     def width(self, low: int = 8, high: int = 1024) -> int:
         """Return a number of channels, uniform in the logarithm, most of them multiples of the vector width."""
-        drawn = round(low * (high / low) ** self.random.random())
+        drawn = int(low * float(high / low) ** self.random.random())
         on_vector = max(VECTOR, drawn // VECTOR * VECTOR)
         return drawn if self.random.random() < OFF_VECTOR_SHARE else on_vector
 
@@ -151,7 +152,8 @@ class _Draw:
     def grouped(self) -> nn.Module:
         """Grouped convolution after one that gives it a multiple of the groups."""
         groups = self.random.choice((2, 4, 8, 16))
-        wide = max(groups, self.out_width(1, 1) // groups * groups)
+        widest = isqrt(MAX_MACS * groups // (3 * self.size) ** 2)
+        wide = max(groups, min(widest, self.out_width(1, 1)) // groups * groups)
         return nn.Sequential(self.convolution(1, 1, wide), self.convolution(3, self.stride(), wide, groups=groups))
 
     def residual(self) -> nn.Module:

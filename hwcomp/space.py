@@ -43,6 +43,9 @@ class Edge:
 
 Conversion = Literal["quantize", "dequantize"]
 
+FOLLOWS_READERS = frozenset({"max_pool2d", "flatten", "reshape", "transpose"})
+"""Operators that only move values: the runtime moves a quantisation behind them to before them."""
+
 
 def conversion(edge: Edge, assignment: Assignment) -> Conversion | None:
     """Return the change of number format that a tensor needs: none if its maker and all its readers agree."""

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import typer
@@ -153,9 +154,10 @@ def _existing(path: Path | None) -> Store:
 
 
 def _current_runtime() -> str:
-    from hwcomp.fingerprint import environment
-
-    return f"{RUNTIME} {environment()[RUNTIME]}"
+    try:
+        return f"{RUNTIME} {version(RUNTIME)}"
+    except PackageNotFoundError:
+        return f"no {RUNTIME}"
 
 
 def _name(setting: Setting) -> str:

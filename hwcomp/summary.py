@@ -6,6 +6,7 @@ from hwcomp.benches import Bench
 from hwcomp.benches.base import Final
 from hwcomp.config import CompileConfig
 from hwcomp.cost import CostTable
+from hwcomp.entries import Profile
 from hwcomp.fingerprint import environment
 from hwcomp.manifest import (
     BudgetReport,
@@ -20,7 +21,6 @@ from hwcomp.manifest import (
     Version,
 )
 from hwcomp.prepared import Prepared
-from hwcomp.profiling import Profile, control_of
 from hwcomp.scheme import FLOAT, writes_integers
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.post_training import METHOD
@@ -67,6 +67,7 @@ def summarise_result(
             float_us=bench.float_us,
             fastest_us=table.predict_us(fastest) if fastest else bench.float_us,
             table_error=table.error,
+            held_out=table.held_out,
             provenance=table.provenance,
         ),
         sites=_sites(prepared, bench, table, sensitivity, final),
@@ -91,13 +92,13 @@ def _sites(
 ) -> list[SiteReport]:
     chosen = final.candidate.assignment
     declined = {note.site: note.reason for note in prepared.program.notes}
-    floats = _scaled(control_of(bench.profiles), final.baseline.median_us) if bench.profiles else None
+    scale = table.correction * final.baseline.median_us / bench.float_us  # the machine may be faster or slower by now
     compiled = _scaled(final.profile, final.compiled.median_us) if final.profile is not None else None
     reports = []
     for site in prepared.space.sites:
         choice = chosen.get(site.name, FLOAT)
-        predicted = table.site_us[site.name][choice]
-        before = floats.get(site.name, 0.0) if floats is not None else table.site_us[site.name][FLOAT]
+        predicted = scale * table.site_us[site.name][choice]
+        before = scale * table.site_us[site.name][FLOAT]
         unmeasured = before if final.is_plain else predicted
         after = unmeasured if compiled is None else compiled.get(site.name, 0.0)
         reports.append(

@@ -46,6 +46,10 @@ class Hardware(_Strict):
         cache_bytes: of the last level that the cores share.
         kernel_overhead_us: what starting one kernel costs.
         efficiency: operator class ("conv1x1", "conv3x3", "depthwise", "linear", "other") -> share of the peak reached.
+        core: kind of core that can be emulated, see `hwcomp.emulation.cores`; None if it cannot.
+        cycles_per_instruction: over a float network, by latencies that are published for such a core.
+        integer_cycles_per_instruction: likewise where 8-bit integers are multiplied; the same as float if not given.
+        cpi_error: mean relative error of a latency that is instructions times these cycles.
     """
 
     cores: PositiveInt
@@ -56,6 +60,10 @@ class Hardware(_Strict):
     cache_bytes: PositiveInt
     kernel_overhead_us: float = Field(ge=0)
     efficiency: dict[OpClass, PositiveFloat]
+    core: str | None = None
+    cycles_per_instruction: PositiveFloat | None = None
+    integer_cycles_per_instruction: PositiveFloat | None = None
+    cpi_error: float | None = Field(default=None, ge=0)
 
 
 class Target(_Strict):
@@ -65,6 +73,7 @@ class Target(_Strict):
         name: the file's name.
         description: one line for people.
         machine: ``platform.machine()`` of such a device.
+        cpu: part of the processor's name by which such a device is known; "" for any.
         isa: instruction sets that matter, as the Linux kernel names them.
         runtime: the runtime that artifacts are lowered for.
         activation: integer type of activations; it decides the speed ("uint8" for VNNI, "int8" for ARM).
@@ -77,6 +86,7 @@ class Target(_Strict):
     name: str
     description: str
     machine: str
+    cpu: str = ""
     isa: tuple[str, ...] = ()
     runtime: Literal["onnxruntime"]
     activation: Literal["uint8", "int8"]

@@ -133,13 +133,11 @@ def _penalties(penalized: NDArray[np.bool_], penalty: float) -> Vector:
 
 
 def _fit(matrix: Vector, wanted: Vector, penalties: Vector) -> Vector:
-    theta: Vector = np.linalg.solve(matrix.T @ matrix + np.diag(penalties), matrix.T @ wanted)
-    return theta
+    return np.asarray(np.linalg.solve(matrix.T @ matrix + np.diag(penalties), matrix.T @ wanted), np.float64)
 
 
 def _left_out(matrix: Vector, wanted: Vector, penalties: Vector) -> Vector:
     """Return what each row is predicted from the others; for a ridge regression that follows from its own fit."""
     hat = matrix @ np.linalg.solve(matrix.T @ matrix + np.diag(penalties), matrix.T)
     residuals = (wanted - hat @ wanted) / np.maximum(1 - np.diag(hat), 1e-9)
-    predicted: Vector = np.asarray(wanted - residuals, np.float64)
-    return predicted
+    return np.asarray(wanted - residuals, np.float64)

@@ -9,11 +9,11 @@ from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.cost import CostTable
 from hwcomp.data import eval_samples
+from hwcomp.entries import Profile
 from hwcomp.evaluation import accuracies, output_distance, reference_outputs
 from hwcomp.lowering.onnxruntime import Array
 from hwcomp.measurement import Measurement
 from hwcomp.prepared import Prepared
-from hwcomp.profiling import Profile
 from hwcomp.scheme import FLOAT
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.post_training import Candidate
@@ -83,13 +83,11 @@ class Bench(ABC):
     Attributes:
         context: what it works with.
         float_us: latency of the float baseline when the table was made.
-        profiles: what was measured of whole networks; empty where nothing can be.
     """
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.float_us = 0.0
-        self.profiles: list[Profile] = []
         self._reference: list[tuple[Array, ...]] = []
 
     @abstractmethod

@@ -7,11 +7,11 @@ from typing import final
 
 from hwcomp.benches.base import Bench, Context, Final, describe
 from hwcomp.cost import CostTable
-from hwcomp.cost_models.roofline import Roofline
-from hwcomp.kernels import kernels_of
+from hwcomp.known_tables import KnownTables
 from hwcomp.measurement import estimated
 from hwcomp.search.post_training import Candidate
 from hwcomp.space import Assignment
+from hwcomp.store import Store
 
 
 @final
@@ -20,18 +20,19 @@ class PaperBench(Bench):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        prepared = context.prepared
-        model = Roofline(target=prepared.target, threads=context.threads)
-        self.table = model.cost_table(prepared.space, kernels_of(prepared.program, prepared.target.activation))
+        prepared, config = context.prepared, context.config
+        tables = KnownTables(target=prepared.target, store=Store(config.store), threads=config.threads)
+        self.known = tables.best(prepared.space, prepared.kernels, prepared.subject.network)
+        self.table, self.threads = self.known.table, self.known.threads
         self.float_us = self.table.predict_us({})
 
     def cost_table(self) -> CostTable:
-        """Return the table that the roofline of the target gives."""
-        stage = self.context.reporter.stage("Table")
-        stage.done(
-            f"{self.context.prepared.target.name}, {self.context.threads} threads: {self.table.provenance} "
-            f"(no such device was measured), error about {100 * self.table.error:.0f} %"
+        """Return the best table that is known of the target."""
+        name, threads = (
+            self.context.prepared.target.name,
+            "1 thread" if self.threads == 1 else f"{self.threads} threads",
         )
+        self.context.reporter.stage("Table").done(f"{name}, {threads}: {self.table.provenance}: {self.known.source}")
         return self.table
 
     def check(self, assignment: Assignment, predicted_us: float) -> Candidate:
@@ -67,8 +68,8 @@ class PaperBench(Bench):
         return Final(
             candidate=best,
             is_plain=is_plain,
-            baseline=estimated(self.float_us, self.context.threads, provenance),
-            compiled=estimated(best.latency_us, self.context.threads, provenance),
+            baseline=estimated(self.float_us, self.threads, provenance),
+            compiled=estimated(best.latency_us, self.threads, provenance),
             ratios=[],
             speedup=best.speedup,
             predicted_us=best.latency_us,

@@ -6,7 +6,8 @@ With x_{sc} = 1 where site s takes candidate c, and for every tensor e made by m
     w_e = \sum_c x_{m(e)c} [c \text{ writes integers}], \quad q_e \ge \sum_c x_{rc} [c \text{ reads integers}] - w_e,
     \quad d_e \ge w_e - \sum_c x_{rc} [c \text{ reads integers}]
 
-the latency and the sensitivity are linear in (x, q, d). An operator between integers on all sides is never float.
+the latency and the sensitivity are linear in (x, q, d). An operator between integers on all sides is never float, nor
+is one that only moves values and is read as integers alone: the runtime would compute them in integers all the same.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from scipy.sparse import coo_array
 
 from hwcomp.cost import CostTable
 from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.space import FOLLOWS_READERS
 
 TIME_LIMIT_S = 20.0
 GAP = 1e-3
@@ -105,6 +107,8 @@ class _Problem:
                 add({self.dequantize + index: 1.0} | change, 0, np.inf)
         for site in self.table.space.free:
             self._stays_float(site.name, add)
+            if site.op in FOLLOWS_READERS:
+                self._follows_readers(site.name, add)
         matrix = coo_array((values, (rows, columns)), shape=(len(low), self.columns)).tocsr()
         return [LinearConstraint(matrix, low, high)]
 
@@ -118,6 +122,15 @@ class _Problem:
         for edge in sources:
             terms |= self._terms(edge.tensor, writes_integers)
         add(terms, -np.inf, 1 + len(sources))
+
+    def _follows_readers(self, name: str, add: Callable[[dict[int, float], float, float], None]) -> None:
+        """Forbid float before integers only: the runtime would quantise first, and move integers."""
+        readers = next((dict.fromkeys(edge.readers) for edge in self.edges if edge.tensor == name), {})
+        if readers:
+            terms = {self.column[name, FLOAT]: 1.0}
+            for reader in readers:
+                terms |= self._terms(reader, reads_integers)
+            add(terms, -np.inf, len(readers))
 
     def _terms(self, name: str, integers: Callable[[str], bool]) -> dict[int, float]:
         return {column: 1.0 for (site, choice), column in self.column.items() if site == name and integers(choice)}

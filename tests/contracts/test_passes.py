@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from hwcomp import target
-from hwcomp.pipeline import default_passes
+from hwcomp.default_passes import default_passes
 from hwcomp.plugins import load, names
 from hwcomp.program import Pass, PassResult, Program, outputs, run_passes
 from hwcomp.tracing import trace

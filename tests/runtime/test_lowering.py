@@ -24,8 +24,8 @@ from hwcomp.lowering.onnx_export import export_float
 from hwcomp.lowering.onnxruntime import kernel_owners
 from hwcomp.lowering.qdq import insert_qdq
 from hwcomp.ops import anchor, module_of, op_of
-from hwcomp.pipeline import default_passes
-from hwcomp.prepared import to_bytes
+from hwcomp.default_passes import default_passes
+from hwcomp.subject import to_bytes
 from hwcomp.program import Program, run_passes
 from hwcomp.space import SearchSpace
 from hwcomp.tracing import trace

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from hwcomp import target
 from hwcomp.calibration import activation_ranges, observe
-from hwcomp.pipeline import default_passes
+from hwcomp.default_passes import default_passes
 from hwcomp.program import run_passes
 from hwcomp.search.knapsack import Sensitivity
 from hwcomp.search.sensitivity import sensitivity

@@ -1,0 +1,110 @@
+"""What `hwcomp profile` does: measures the kernels of a model, or of a designed sample, on one or more devices."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from hwcomp.config import CompileConfig
+from hwcomp.console import Reporter
+from hwcomp.devices import open_device
+from hwcomp.devices.base import Device
+from hwcomp.devices.pool import check_alike
+from hwcomp.errors import InputError
+from hwcomp.general_profile import MINUTES, GeneralProfile
+from hwcomp.latency_table import Tabulator, setting_of
+from hwcomp.matching import check_matches
+from hwcomp.pipeline import traced
+from hwcomp.prepared import prepare_for_search
+from hwcomp.profiling import is_exact
+from hwcomp.stages import Stages, cache_root
+from hwcomp.store import Store
+from hwcomp.target import Target, load
+from hwcomp.workload import load_workload
+
+RUNS = 24
+"""Whole runs that check the table of a model: twice as many as a compilation takes the time for."""
+
+
+def profile(  # noqa: PLR0913 - the options of the command
+    model: str | None,
+    *,
+    target: str,
+    devices: tuple[str, ...],
+    threads: int | None,
+    minutes: float | None,
+    store: Path | None,
+    force_fingerprint: bool,
+    as_json: bool,
+) -> None:
+    """Measure, and print what the store then knows.
+
+    Raises:
+        InputError: a device cannot be used, or is not what the target says.
+    """
+    wanted, console = load(target), Console(stderr=as_json)
+    if minutes is not None and minutes <= 0:
+        raise InputError(f"--minutes must be more than 0; found {minutes:g}.")
+    reporter, kept = Reporter(console), Store(store)
+    opened = [open_device(spec, wanted) for spec in dict.fromkeys(devices)]
+    try:
+        check_alike(opened)
+        for device in opened:
+            if not force_fingerprint:
+                check_matches(device, wanted)
+        used = threads or (1 if is_exact(opened[0]) else opened[0].facts().cores)
+        if model is None:
+            summary = _general(wanted, opened, kept, used, minutes, reporter)
+        else:
+            if minutes is not None:
+                raise InputError("--minutes is for a general profile; with a MODEL everything it needs is measured.")
+            summary = _of_model(model, wanted, opened, kept, used, reporter)
+    finally:
+        for device in opened:
+            device.close()
+    if as_json:
+        print(json.dumps(summary, indent=2))
+
+
+def _general(
+    target: Target, devices: list[Device], store: Store, threads: int, minutes: float | None, reporter: Reporter
+) -> dict[str, object]:
+    profiled = GeneralProfile(
+        target=target, devices=devices, store=store, threads=threads, minutes=minutes or MINUTES, seed=0,
+        reporter=reporter,
+    ).run()  # fmt: skip
+    return {
+        **_setting(devices[0], threads),
+        "kernels": profiled.samples,
+        "held_out_within_10_percent": profiled.held_out_within_10,
+        "held_out_error": profiled.held_out_error,
+    }
+
+
+def _of_model(
+    model: str, target: Target, devices: list[Device], store: Store, threads: int, reporter: Reporter
+) -> dict[str, object]:
+    workload = load_workload(model)
+    program = traced(workload, target, reporter)
+    config = CompileConfig(target=target.name, threads=threads)
+    prepared = prepare_for_search(workload, program, target, config, Stages(cache_root()), reporter)
+    stage = reporter.stage("Table")
+    tabulator = Tabulator(
+        subject=prepared.subject, devices=devices, store=store, threads=threads, float_us=None, seed=0, stage=stage
+    )
+    tabled = tabulator.table(runs=RUNS, allow_learned=False)
+    stage.done(f"{tabulator.setting.device}, {tabulator.setting.runtime}, threads: {threads}: {tabled}")
+    return {
+        **_setting(devices[0], threads),
+        "kernels": tabled.known + tabled.measured,
+        "measured_now": tabled.measured,
+        "error": tabled.table.error,
+        "held_out": tabled.table.held_out,
+        "float_us": tabled.table.predict_us({}),
+        "provenance": tabled.table.provenance,
+    }
+
+
+def _setting(device: Device, threads: int) -> dict[str, object]:
+    setting = setting_of(device, threads)
+    return {"device": setting.device, "runtime": setting.runtime, "threads": threads}
