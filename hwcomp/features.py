@@ -8,7 +8,7 @@ import math
 import re
 
 from hwcomp.analysis import facts_of
-from hwcomp.kernel import Kernel
+from hwcomp.kernel import BOUNDARIES, Kernel
 from hwcomp.work import PRODUCTS, channels_in, channels_out, moved_bytes, sizes_of
 
 BLOCKS = (8, 16, 32, 64)
@@ -46,9 +46,10 @@ def family_of(kernel: Kernel) -> str:
 def group_of(kernel: Kernel) -> str:
     """Return the kinds that what is left by their laws is learned together with."""
     if kernel.window is not None:
-        kind = kind_of(kernel)
-        return "dense convolution" if kind.startswith(("pointwise", "spatial")) else kind
-    return kernel.op if kernel.op in {"linear", "quantize", "dequantize", *PRODUCTS} else OTHERS
+        return "convolution"
+    if kernel.op in BOUNDARIES:
+        return "conversion"
+    return kernel.op if kernel.op == "linear" or kernel.op in PRODUCTS else OTHERS
 
 
 def features_of(kernel: Kernel) -> dict[str, float]:

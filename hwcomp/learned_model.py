@@ -121,7 +121,7 @@ def _fields(content: Any) -> dict[str, Any]:
 def _ranges(data: Any) -> dict[str, tuple[Range, ...]]:
     try:
         ranges = {str(family): tuple((float(low), float(high)) for low, high in data[family]) for family in data}
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise ValueError("its ranges of sizes are not pairs of numbers") from error
     if any(len(pairs) != len(SIZES) for pairs in ranges.values()):
         raise ValueError(f"its ranges are not of {len(SIZES)} sizes")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-ROUNDS, RATE, LEAVES, LEAST = 200, 0.06, 15, 4
+ROUNDS, RATE, LEAVES, LEAST = 100, 0.1, 15, 4
 """Trees, the share of each that is added, its leaves, and the least samples of one."""
 
 DIGITS = 7

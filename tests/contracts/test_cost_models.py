@@ -1,27 +1,35 @@
 """What every cost model must keep that needs no more than a target, the facts of a program and a number of threads."""
 
 import dataclasses
+import itertools
 import math
 import random
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from hwcomp import target
+from hwcomp.analysis import facts_of
 from hwcomp.cost import CostModel, CostTable
 from hwcomp.errors import InputError
+from hwcomp.kernel import BOUNDARIES, Kernel, Window
 from hwcomp.kernels import kernels_of, search_space
+from hwcomp.learned_model import LearnedModel
+from hwcomp.learning import fit
 from hwcomp.passes.fuse_activation import FuseActivation
 from hwcomp.passes.insert_quant_choices import InsertQuantChoices
 from hwcomp.plugins import load, names
 from hwcomp.program import run_passes
-from hwcomp.scheme import FLOAT
+from hwcomp.scheme import FLOAT, QUANTS
+from hwcomp.store import KernelRow
 from hwcomp.target import Target
 from hwcomp.tracing import trace
+from hwcomp.work import moved_bytes
 
-FIELDS = {"target", "threads"}
+FIELDS = {"target", "threads", "model", "measured"}
 THREADS = 2
 ASSIGNMENTS = 20
 POINTS = 3
@@ -57,6 +65,38 @@ def required_fields(name: str) -> set[str]:
     return {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
 
 
+def sampled(scheme: str, channels: int, filters: int, side: int, activation: str) -> list[Kernel]:
+    """Return convolutions and a linear layer of some size."""
+    integers = {} if scheme == FLOAT else {"activation": activation}
+    images = {"inputs": ((1, channels, side, side),), "output": (1, filters, side, side)}
+    windows = [Window(size=(k, k), stride=(1, 1), padding=(k // 2,) * 2, dilation=(1, 1), groups=1) for k in (1, 3)]
+    layer = Kernel(op="linear", scheme=scheme, inputs=((1, channels),), output=(1, filters), **integers)
+    return [layer, *(Kernel(op="conv2d", scheme=scheme, window=w, **images, **integers) for w in windows)]
+
+
+@cache
+def fitted(activation: str) -> LearnedModel:
+    """Return a model that learned from kernels whose time is their work: what a cost model may need to be given."""
+    kernels = [
+        kernel
+        for scheme, channels, filters, side in itertools.product(
+            (FLOAT, *QUANTS), (16, 64, 512), (16, 64, 512), (4, 16)
+        )
+        for kernel in sampled(scheme, channels, filters, side, activation)
+    ]
+    for op, channels in itertools.product(BOUNDARIES, (8, 64, 512)):
+        shape = (1, channels, 7, 7)
+        kernels.append(Kernel(op=op, scheme=activation, activation=activation, inputs=(shape,), output=shape))
+    rows = []
+    for kernel in {kernel.key: kernel for kernel in kernels}.values():
+        us = 2.0 + facts_of(kernel).macs / 20e3 + moved_bytes(kernel) / 10e3
+        quantiles = {"median_us": us, "p10_us": us, "p90_us": us}
+        rows.append(
+            KernelRow(kernel=kernel.key, method="alone", runs=1, date="2026-01-01", provenance="measured", **quantiles)
+        )
+    return fit(rows, seed=0)
+
+
 MODELS = [name for name in names("hwcomp.cost_models") if required_fields(name) <= FIELDS]
 
 
@@ -74,7 +114,7 @@ def tabulate(request: pytest.FixtureRequest, device: Target) -> Tabulate:
 
     def table(network: nn.Module, image: Tensor) -> CostTable:
         program = run_passes(trace(network, (image,)), [FuseActivation(), InsertQuantChoices(target=device)])
-        given = {"target": device, "threads": THREADS}
+        given = {"target": device, "threads": THREADS, "model": fitted(device.activation), "measured": {}}
         model: CostModel = make(**{name: given[name] for name in accepted})
         try:
             return model.cost_table(search_space(program), kernels_of(program, device.activation))
