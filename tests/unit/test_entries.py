@@ -116,11 +116,12 @@ def test_a_reader_in_integers_is_not_charged_to_a_conversion_back_to_float() -> 
     assert kernel_us(profiles, branches)[tensor("dequantize", 200)] == pytest.approx(3 + 7)
 
 
-def test_a_faster_reader_does_not_make_a_conversion_negative() -> None:
+def test_no_conversion_is_negative() -> None:
+    """A reader may be faster behind it, and a layout that was changed in the purest network need not be."""
+    layout = profile({"a": "int8", "b": "int8"}, {"a": 4, "b": 6}, {"x": 1, "a": 2, "b": 2})
     faster = profile({"a": "int8", "b": "float"}, {"a": 4, "b": 12}, {"x": 1, "a": 0.5})
-    found = kernel_us([FLOAT, INT8, faster], CHAIN)
-    assert found[tensor("dequantize", 200)] == pytest.approx(0.5)
-    assert min(found.values()) >= 0
+    assert kernel_us([FLOAT, INT8, faster], CHAIN)[tensor("dequantize", 200)] == pytest.approx(0.5)
+    assert kernel_us([FLOAT, layout, faster], CHAIN)[tensor("dequantize", 200)] == 0.0
 
 
 def test_equal_kernels_count_by_their_median() -> None:

@@ -30,6 +30,11 @@ def test_this_machine_is_the_host() -> None:
     check_matches(LocalDevice(), detect_host())
 
 
+def test_what_the_system_does_not_tell_of_this_machine_is_no_reason(known_device: Any) -> None:
+    silent = replace(BOARD, machine="", cpu="", isa=())
+    check_matches(known_device(None, name="local", known_facts=silent), detect_host())
+
+
 def test_a_board_is_its_target(known_device: Any) -> None:
     check_matches(known_device(None, known_facts=BOARD), load("arm"))
 

@@ -144,6 +144,17 @@ def test_a_machine_that_slows_down_between_rounds_changes_no_ratio(
         assert row.p10_us <= row.median_us <= row.p90_us
 
 
+def test_the_ratio_within_rounds_is_the_claim(
+    known_device: Any, chain_subject: Any, chain_truth: Any, some: list[dict[str, str]]
+) -> None:
+    """Over all rounds the control was slowed twice, and the assignment once."""
+    device = known_device(chain_truth, slowness=lambda _verb, calls, _assignment: 2.0 if calls in (0, 4, 5) else 1.0)
+    (rows,) = time_runs(chain_subject, [device], some[:1], 1, ignore)
+    assert len(device.asked) == 2 * 4
+    true = chain_truth.predict_us(some[0]) / chain_truth.predict_us({})
+    assert rows[0].median_us / rows[0].control_us == pytest.approx(true)
+
+
 def rounds_of(device: Any) -> int:
     controls = [assignment for _, assignment in device.asked if set(assignment.values()) == {"float"}]
     return len(controls)
