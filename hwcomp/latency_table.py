@@ -134,21 +134,23 @@ class Tabulator:
         return {row.kernel: row.median_us for row in rows}
 
     def _runs(self, count: int) -> list[Run]:
-        """Return whole runs, those of the store first, as they would be on a machine as fast as it is now."""
-        rows = self.store.runs(self.setting, self.subject.network)
-        rows = [row for row in rows if row.provenance == self.devices[0].provenance]
+        """Return whole runs, timed now where the store lacks some, as they would be on a machine as fast as now."""
+        rows = self._kept_runs()
         seen = [row.assignment for row in rows]
-        missing = [assignment for assignment in self._drawn(count) if assignment not in seen][
-            : max(0, count - len(rows))
-        ]
+        missing = [assignment for assignment in self._drawn(count) if assignment not in seen]
+        missing = missing[: max(0, count - len(rows))]
         if missing:
             with self.stage.bar("timing whole networks", total=len(missing)) as bar:
                 for timed in time_runs(self.subject, self.devices, missing, self.threads, self.stage.note, bar.advance):
                     self.store.add_runs(self.setting, timed)
-                    rows += timed
+            rows = self._kept_runs()  # in the order of the store, so that the same runs give the same table
         float_us = self.float_us or median(row.control_us for row in rows)
         floats = Run(assignment=self.subject.space.everywhere(), latency_us=float_us)
         return [floats, *(as_run(row, float_us) for row in rows)]
+
+    def _kept_runs(self) -> list[RunRow]:
+        rows = self.store.runs(self.setting, self.subject.network)
+        return [row for row in rows if row.provenance == self.devices[0].provenance]
 
     def _drawn(self, count: int) -> list[Assignment]:
         """Return different assignments, fewer if there are not so many; only the float network if there is no other."""
