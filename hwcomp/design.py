@@ -1,7 +1,7 @@
 """Which assignments of a space to measure: patterns that show every kernel, and random ones that check the table."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
@@ -21,10 +21,10 @@ RUNS_SHARE = 0.3
 """Share of random assignments that change in runs of neighbouring operators, as searched ones do."""
 
 
-def designed_assignments(space: SearchSpace) -> dict[str, dict[str, str]]:
+def designed_assignments(space: SearchSpace, shifts: Iterable[int] = range(PERIOD)) -> dict[str, dict[str, str]]:
     """Return name -> assignment: one for each scheme everywhere, then patterns by level, the longest way from an input.
 
-    In the patterns pairs of levels alternate, so that each conversion is seen in both directions.
+    In the patterns pairs of levels alternate; all shifts of the pattern show each conversion in both directions.
     """
     schemes = _schemes(space)
     designed = {CONTROL: space.everywhere()}
@@ -33,7 +33,7 @@ def designed_assignments(space: SearchSpace) -> dict[str, dict[str, str]]:
         designed[scheme] = space.everywhere(scheme, *fallback)
     integers = space.everywhere(INTEGERS, *schemes)
     levels = _levels(space)
-    for shift in range(PERIOD):
+    for shift in shifts:
         mixed = {name: integers[name] for name, level in levels.items() if (level + shift) % PERIOD < PERIOD // 2}
         designed[f"alternating {shift}"] = space.complete(mixed)
     unique: dict[str, dict[str, str]] = {}

@@ -16,6 +16,7 @@ from hwcomp.conditions import Watch
 from hwcomp.console import Reporter
 from hwcomp.cost_models.learned import LearnedModel, fit, worst_families
 from hwcomp.default_passes import default_passes
+from hwcomp.design import designed_assignments
 from hwcomp.devices.base import Device
 from hwcomp.devices.pool import share
 from hwcomp.errors import InputError
@@ -24,7 +25,7 @@ from hwcomp.learned_file import write_model
 from hwcomp.lowering.onnx_export import export_float
 from hwcomp.profiling import News, is_exact, profile_kernels
 from hwcomp.program import run_passes
-from hwcomp.sampling import Sample, draw_sample
+from hwcomp.sampling import MAX_MACS, Sample, draw_sample
 from hwcomp.store import KernelRow, Observation, Store
 from hwcomp.subject import Subject, subject_of
 from hwcomp.target import Target
@@ -34,11 +35,14 @@ MINUTES = 15.0
 GOOD_ENOUGH = 0.9
 """Share of unseen kernels predicted within 10 % at which the profile is finished."""
 
-AT_ONCE = 4
-"""Networks drawn for each device before the rows are looked at."""
-
 GROWTH = 1.5
 """The model is fitted again when there are so many times more rows."""
+
+EMULATED_MACS = 8_000_000
+"""Of one kernel under emulation, which is slow; larger ones repeat what smaller ones execute."""
+
+SHIFTS = (0, 2)
+"""Patterns of conversions that are measured; with many networks, half of them show enough."""
 
 FIRST_ROWS = 300
 MAX_REPEATS = 2
@@ -84,7 +88,7 @@ class GeneralProfile:
         with stage.bar("measuring random networks", total=1.0) as bar:
             while (spent := (time.monotonic() - start) / (60 * self.minutes)) < 1:
                 bar.share(spent)
-                networks += self._measure(weights, watch, stage.note)
+                networks += self._measure(weights, watch, stage.note, start + 60 * self.minutes)
                 rows = self.store.all_kernels(setting)
                 if len(rows) >= max(FIRST_ROWS, GROWTH * fitted_rows):
                     model, fitted_rows = fit(rows, self.seed), len(rows)
@@ -106,8 +110,8 @@ class GeneralProfile:
         )
         return model
 
-    def _measure(self, weights: Mapping[str, float], watch: Watch, news: News) -> int:
-        """Measure some random networks, keep their rows, and return how many networks it were."""
+    def _measure(self, weights: Mapping[str, float], watch: Watch, news: News, end: float) -> int:
+        """Measure some random networks, keep their rows as they come, and return how many networks it were."""
         setting = setting_of(self.devices[0], self.threads)
         known = len(self.store.all_kernels(setting))
         generator = random.Random(f"{self.seed} {known}")  # noqa: S311 - networks, not secrets
@@ -117,14 +121,19 @@ class GeneralProfile:
         def work(device: Device, sample: Sample) -> list[KernelRow]:
             return self._steady_rows(device, as_subject(sample, self.target), watch)
 
+        measured = 0
         for _, rows in share(self.devices, samples, work, news):
             self.store.add_kernels(setting, rows)
-        return len(samples)
+            measured += 1
+            if time.monotonic() > end:
+                break
+        return measured
 
     def _steady_rows(self, device: Device, subject: Subject, watch: Watch) -> list[KernelRow]:
         """Return the rows of a network, measured again where the machine's speed changed meanwhile."""
+        designed = designed_assignments(subject.space, SHIFTS)
         for _ in range(MAX_REPEATS):
-            rows = profile_kernels(subject, (device,), self.threads, lambda _: None)
+            rows = profile_kernels(subject, (device,), self.threads, lambda _: None, designed=designed)
             if is_exact(device) or device is not self.devices[0] or watch.steady():
                 break
         return [replace(row, method="alone") for row in rows]

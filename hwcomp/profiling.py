@@ -34,17 +34,23 @@ NOTHING_US = 1e-3
 
 Advance = Callable[[], None]
 News = Callable[[str], None]
+Designed = Mapping[str, Mapping[str, str]]
 
 
 def kernel_steps(subject: Subject, device: Device) -> int:
-    """Return how often `profile_kernels` calls ``advance``."""
+    """Return how often `profile_kernels` calls ``advance`` for all designed assignments."""
     return len(designed_assignments(subject.space)) * _rounds(device)
 
 
 def profile_kernels(
-    subject: Subject, devices: Sequence[Device], threads: int, news: News, advance: Advance = lambda: None
+    subject: Subject,
+    devices: Sequence[Device],
+    threads: int,
+    news: News,
+    advance: Advance = lambda: None,
+    designed: Designed | None = None,
 ) -> list[KernelRow]:
-    """Return the latency of every kernel of a network, seen in the context of the whole.
+    """Return the latency of every kernel that the designed assignments run, seen in the context of the whole.
 
     Args:
         subject: the network.
@@ -52,8 +58,9 @@ def profile_kernels(
         threads: of the runtime.
         news: is told when a device is lost.
         advance: called after each assignment and round.
+        designed: name -> assignment, one of them the control; all of `hwcomp.design` if None.
     """
-    designed = designed_assignments(subject.space)
+    designed = designed_assignments(subject.space) if designed is None else designed
     models = {name: subject.lower(assignment) for name, assignment in designed.items()}
     first = devices[0]
     latency_us = median(first.time_block(models[CONTROL], subject.feed, threads))

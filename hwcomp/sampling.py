@@ -17,11 +17,16 @@ SIZES = (4, 7, 8, 10, 14, 16, 20, 28, 32, 40, 56, 64, 80, 112)
 """Sides of images, in pixels."""
 
 TOKENS = (1, 16, 49, 64, 128, 196, 256)
+PER_PIXEL = 64 * 64
+"""Multiply-accumulates per pixel of a usual convolution: larger images are drawn only where so many are wanted."""
+
 VECTOR = 8
 """Channels that a runtime handles at once, at least."""
 
 OFF_VECTOR_SHARE = 0.2
 MAX_MACS, MAX_ELEMENTS = 250_000_000, 1_600_000
+"""Of one kernel; the second in numbers of its output."""
+
 BLOCKS = (4, 7)
 
 
@@ -101,8 +106,8 @@ class _Head(nn.Module):
 class _Draw:
     """Draws blocks for the shape that the chain has reached."""
 
-    def __init__(self, generator: random.Random, channels: int, size: int) -> None:
-        self.random, self.channels, self.size = generator, channels, size
+    def __init__(self, generator: random.Random, channels: int, size: int, max_macs: int) -> None:
+        self.random, self.channels, self.size, self.max_macs = generator, channels, size, max_macs
 
     def width(self, low: int = 8, high: int = 1024) -> int:
         """Return a number of channels, uniform in the logarithm, most of them multiples of the vector width."""
@@ -113,7 +118,7 @@ class _Draw:
     def out_width(self, window: int, stride: int, groups: int = 1) -> int:
         """Return output channels with which the convolution is neither too much work nor too large."""
         pixels = max(1, self.size // stride) ** 2
-        work = MAX_MACS // (pixels * window**2 * max(1, self.channels // groups))
+        work = self.max_macs // (pixels * window**2 * max(1, self.channels // groups))
         high = min(1024, work, MAX_ELEMENTS // pixels)
         return max(8, self.width(8, max(9, high)))
 
@@ -187,15 +192,23 @@ IMAGE_BLOCKS = ("dense", "depthwise", "grouped", "residual", "branches", "poolin
 KINDS = (*IMAGE_BLOCKS, "tokens")
 
 
-def draw_sample(generator: random.Random, weights: Mapping[str, float] | None = None) -> Sample:
-    """Return a random network; ``weights`` of the kinds of blocks say which ones to draw more often."""
+def draw_sample(
+    generator: random.Random, weights: Mapping[str, float] | None = None, max_macs: int = MAX_MACS
+) -> Sample:
+    """Return a random network.
+
+    Args:
+        generator: of everything but the weights.
+        weights: of the kinds of blocks, to draw some more often.
+        max_macs: multiply-accumulates of one kernel, about.
+    """
     weights = weights or {}
     kinds = {kind: weights.get(kind, 1.0) for kind in KINDS}
     first = generator.choices(list(kinds), list(kinds.values()))[0]
     if first == "tokens":
-        return _tokens(generator)
-    size = generator.choice(SIZES)
-    draw = _Draw(generator, channels=3, size=size)
+        return _tokens(generator, max_macs)
+    size = generator.choice([size for size in SIZES if size**2 * PER_PIXEL <= max_macs])
+    draw = _Draw(generator, 3, size, max_macs)
     start = draw.width(3, max(4, min(512, MAX_ELEMENTS // size**2)))
     draw.channels = start
     names = [first, *generator.choices(IMAGE_BLOCKS, [kinds[k] for k in IMAGE_BLOCKS], k=generator.randint(*BLOCKS))]
@@ -208,13 +221,13 @@ def draw_sample(generator: random.Random, weights: Mapping[str, float] | None = 
     return Sample(kinds=tuple(names), model=model.eval(), inputs=(torch.randn(1, start, size, size),))
 
 
-def _tokens(generator: random.Random) -> Sample:
-    draw = _Draw(generator, channels=8, size=1)
+def _tokens(generator: random.Random, max_macs: int) -> Sample:
+    draw = _Draw(generator, 8, 1, max_macs)
     heads, tokens = generator.choice((1, 2, 3, 4, 6, 8)), generator.choice(TOKENS)
     width = heads * generator.choice((16, 32, 64))
     blocks: list[nn.Module] = []
     for _ in range(generator.randint(1, 3)):
-        hidden = min(draw.width(16, 2048), MAX_MACS // (tokens * width))
+        hidden = max(8, min(draw.width(16, 2048), max_macs // (tokens * width)))
         act = generator.choice((nn.GELU, nn.ReLU, nn.SiLU))()
         feed_forward = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), act, nn.Linear(hidden, width))
         blocks += [_Attention(width, heads), _Residual(feed_forward, nn.Identity())]
