@@ -99,7 +99,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the layout up to date, after making sure that the file is ours: no other one is written to."""
-    if _version(connection, path) < len(LAYOUTS):
+    connection.execute("BEGIN")  # so that its answers are all of one moment
+    version = _version(connection, path)
+    connection.execute("COMMIT")
+    if version < len(LAYOUTS):
         connection.execute("PRAGMA auto_vacuum = FULL")  # of a new file: it shrinks when rows go
         with transaction(connection):
             for statements in LAYOUTS[_version(connection, path) :]:  # another process may have been faster

@@ -62,14 +62,34 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["latency.sqlite"]
 
 
-def test_many_processes_may_make_the_store(tmp_path: Path) -> None:
+MAKERS = """
+import multiprocessing, sys
+from pathlib import Path
+from hwcomp.store import Store
+
+def make(barrier, path):
+    barrier.wait()
+    Store(path)
+
+context = multiprocessing.get_context("fork")
+for number in range(40):
+    barrier = context.Barrier(8)
+    makers = [context.Process(target=make, args=(barrier, Path(sys.argv[1]) / f"{number}.sqlite")) for _ in range(8)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    if any(maker.exitcode for maker in makers):
+        sys.exit(f"failed on store {number}")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_many_processes_may_make_the_store_at_the_same_moment(tmp_path: Path) -> None:
     """Whoever comes first lays it out; the others use it."""
-    path = tmp_path / "new" / "latency.sqlite"
-    writers = [writer(path, str(number), batches=1, size=3) for number in range(8)]
-    for process in writers:
-        _, complaint = process.communicate(timeout=240)
-        assert (process.returncode, complaint) == (0, "")
-    assert batches_of(Store(path)) == {f"{number}|0": 3 for number in range(8)}
+    done = subprocess.run([sys.executable, "-c", MAKERS, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(tmp_path.iterdir())) == 40
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -92,6 +112,7 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
     assert reported
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
     connection.close()
 
 
@@ -115,9 +136,9 @@ def test_a_reader_is_not_disturbed_by_a_writer(tmp_path: Path) -> None:
 LOCKED = """
 import sys
 from pathlib import Path
-from hwcomp.store import Store, database
+from hwcomp.store import Pruning, Store, database
 database.WAIT_S = 0.2
-Store(Path(sys.argv[1])).prune(__import__("hwcomp.store").store.Pruning())
+Store(Path(sys.argv[1])).prune(Pruning())
 """
 
 

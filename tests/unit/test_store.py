@@ -209,6 +209,15 @@ def test_a_store_of_the_first_layout_is_brought_up_to_date(tmp_path: Path) -> No
     assert len(store.all_kernels(BOARD)) == 2
 
 
+def test_an_update_of_the_layout_that_fails_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    sqlite_file(path, FIRST_LAYOUT.replace(", error REAL NOT NULL", "").replace("'measured', 0)", "'measured')"))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"is damaged \(no such column: error\)"):
+        Store(path)
+    assert path.read_bytes() == before
+
+
 def sqlite_file(path: Path, script: str) -> None:
     connection = sqlite3.connect(path)
     connection.executescript(script)
@@ -293,7 +302,11 @@ def negated(content: bytes) -> bytes:
     return content.replace(b"2026-11-22", b"2026-99-22")
 
 
-@pytest.mark.parametrize("damage", [cut, zeroed, flipped, negated])
+def unreadable(content: bytes) -> bytes:
+    return content.replace(b"WITHOUT ROWID", b"WITHOUT \xffOWID")
+
+
+@pytest.mark.parametrize("damage", [cut, zeroed, flipped, negated, unreadable])
 def test_a_damaged_store_is_reported_and_not_written_over(tmp_path: Path, damage) -> None:
     path = tmp_path / "latency.sqlite"
     Store(path).add_kernels(BOARD, [replace(KERNEL, kernel=f"conv2d|{index}") for index in range(800)])

@@ -263,15 +263,15 @@ def test_a_wrong_head_is_refused(store: Store, tmp_path: Path, case: str) -> Non
     assert store.settings() == []
 
 
-def parquet_file(path: Path, **columns: object) -> None:
-    """Write one kernel with other columns than it should have."""
+def parquet_file(path: Path, head: dict | None = None, **columns: object) -> None:
+    """Write one kernel, with another head or other columns than it should have."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from hwcomp.store.lines import HEADER, to_line
 
     row = {name: [value] for name, value in (to_line(SETTING, KERNEL) | columns).items()}
-    metadata = {name: str(value) for name, value in HEADER.items()}
+    metadata = {name: str(value) for name, value in (HEADER if head is None else head).items()}
     pq.write_table(pa.table(row).replace_schema_metadata(metadata), path)
 
 
@@ -299,6 +299,19 @@ def test_a_wrong_parquet_file_is_refused(store: Store, tmp_path: Path, case: str
     assert store.settings() == []
 
 
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [({}, "must begin with"), ({"format": "other", "version": 1}, "must begin with"),
+     ({"format": "hwcomp-latency", "version": 2}, "version 2, this hwcomp reads 1"),
+     ({"format": "hwcomp-latency", "version": "one"}, "version 'one'")],
+)  # fmt: skip
+def test_a_parquet_file_with_a_wrong_head_is_refused(store: Store, tmp_path: Path, head: dict, words: str) -> None:
+    parquet_file(tmp_path / "table.parquet", head)
+    with pytest.raises(InputError, match=words):
+        import_rows(store, tmp_path / "table.parquet", quiet)
+    assert store.settings() == []
+
+
 def test_a_parquet_file_of_kernels_only_is_enough(store: Store, tmp_path: Path) -> None:
     parquet_file(tmp_path / "table.parquet")
     import_rows(store, tmp_path / "table.parquet", quiet)
@@ -320,6 +333,17 @@ def test_a_damaged_parquet_file_is_refused(store: Store, tmp_path: Path, damage:
     with pytest.raises(InputError, match=r"table\.parquet"):
         import_rows(store, path, quiet)
     assert store.settings() == []
+
+
+def test_a_parquet_file_that_would_fill_the_memory_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwcomp.store import parquet
+
+    parquet_file(tmp_path / "table.parquet")
+    monkeypatch.setattr(parquet, "LARGEST_GROUP", 100)
+    with pytest.raises(InputError, match=r"row group 0 has \d+ bytes, more than 100; write it in smaller groups"):
+        import_rows(store, tmp_path / "table.parquet", quiet)
 
 
 def test_another_ending_is_refused(store: Store, tmp_path: Path) -> None:
