@@ -1,0 +1,167 @@
+"""Whether an artifact computes on a device what it computes here, and with which instructions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from hwcomp import artifact
+from hwcomp.benching import random_feed, whole_model
+from hwcomp.devices.base import Device
+from hwcomp.devices.emulated import EmulatedDevice
+from hwcomp.devices.local import LocalDevice
+from hwcomp.emulation.counts import Counts
+from hwcomp.lowering.onnxruntime import Array
+
+FLOAT_TOLERANCE = 1e-4
+"""Largest difference of a float network, relative to its largest output: the order of additions differs."""
+
+MAX_STEPS = 2.0
+"""Largest difference of an integer network in quantisation steps: where float arithmetic rounds to another integer."""
+
+HALF_STEP = 0.5
+STEPS_OF_RANGE = 127
+SCALAR_LIMIT = 0.1
+"""Share of scalar float arithmetic above which the runtime has no vector code for some operator."""
+
+INTEGER_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulNBits"})
+MOVING_OPS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What came of a comparison with the host.
+
+    Attributes:
+        fingerprint: of the device.
+        runtime: that ran there.
+        kind: "int8" if anything in the model is quantised, else "fp32".
+        values: numbers in all outputs.
+        differing: how many of them are not the same, bit by bit.
+        relative: largest difference relative to the largest output; infinite if one is no number on one side only.
+        steps: largest difference in quantisation steps of the output; 0 for float networks.
+        agrees: whether that is within what rounding explains.
+        mix: instructions of one run, where the device is emulated.
+    """
+
+    fingerprint: str
+    runtime: str
+    kind: Literal["int8", "fp32"]
+    values: int
+    differing: int
+    relative: float
+    steps: float
+    agrees: bool
+    mix: Counts | None = None
+
+    @property
+    def scalar(self) -> bool:
+        """Whether so much of the arithmetic is scalar that vector code must be missing."""
+        return self.mix is not None and self.mix.scalar_share > SCALAR_LIMIT
+
+    def sentence(self) -> str:
+        """Return the finding in one sentence."""
+        if self.differing == 0:
+            return f"{self.kind}: all {self.values} outputs are the same as here, bit by bit"
+        share = f"{self.kind}: {self.differing} of {self.values} outputs differ from those here"
+        if self.kind == "fp32":
+            relation = "within" if self.agrees else "beyond"
+            return f"{share}, by {self.relative:.1e} of the largest at most: {relation} {FLOAT_TOLERANCE:.0e}"
+        return f"{share}, by {self.steps:.2g} quantisation steps at most: {self._cause()}"
+
+    def _cause(self) -> str:
+        if not self.agrees:
+            return f"more than rounding explains ({MAX_STEPS:g})"
+        if self.steps < HALF_STEP:
+            return "the integers are the same, the float operations behind them round differently"
+        return "a float operation rounds to another integer"
+
+
+def verify(folder: Path, device: Device) -> Verification:
+    """Run an artifact's model on a device and on the host, on the same random inputs, and compare the outputs.
+
+    Raises:
+        InputError: the artifact or the device cannot be used.
+        LoweringError: the runtime of one of them cannot run the model.
+    """
+    path = artifact.model_path(folder)
+    content, feed = whole_model(path), random_feed(path)
+    with LocalDevice() as host:
+        expected = host.run(content, feed, 1)
+    found = device.run(content, feed, 1)
+    graph = onnx.load_model_from_string(content).graph
+    facts = device.facts()
+    is_integer = any(node.op_type in INTEGER_OPS or node.op_type.startswith("QLinear") for node in graph.node)
+    steps = [_step(graph, item.name) for item in graph.output] if is_integer else None
+    differing, relative, worst_steps = compare_outputs(expected, found, steps)
+    agrees = worst_steps <= MAX_STEPS if is_integer else relative <= FLOAT_TOLERANCE
+    return Verification(
+        fingerprint=facts.fingerprint,
+        runtime=facts.runtime,
+        kind="int8" if is_integer else "fp32",
+        values=sum(array.size for array in expected),
+        differing=differing,
+        relative=relative,
+        steps=worst_steps,
+        agrees=agrees,
+        mix=device.instruction_mix(content, feed) if isinstance(device, EmulatedDevice) else None,
+    )
+
+
+def compare_outputs(
+    expected: Sequence[Array], found: Sequence[Array], steps: Sequence[float | None] | None
+) -> tuple[int, float, float]:
+    """Return how many values differ, and the largest difference: relative to the largest value, and in steps.
+
+    Args:
+        expected: outputs of the host.
+        found: outputs of the device.
+        steps: quantisation step of each output, None where it is made in float (then of its range); None for float
+            networks.
+    """
+    if [(array.shape, array.dtype) for array in expected] != [(array.shape, array.dtype) for array in found]:
+        return max(sum(array.size for array in expected), 1), np.inf, np.inf
+    differing, relative, worst = 0, 0.0, 0.0
+    for index, (here, there) in enumerate(zip(expected, found, strict=True)):
+        differing += int(np.sum(~_same(here, there)))
+        difference = _largest_difference(here, there)
+        largest = float(np.max(np.abs(np.nan_to_num(here.astype(np.float64))), initial=0.0))
+        relative = max(relative, _ratio(difference, largest))
+        if steps is not None:
+            worst = max(worst, _ratio(difference, steps[index] or largest / STEPS_OF_RANGE))
+    return differing, relative, worst
+
+
+def _same(here: Array, there: Array) -> NDArray[np.bool_]:
+    equal: NDArray[np.bool_] = here == there
+    neither: NDArray[np.bool_] = (here != here) & (there != there)  # noqa: PLR0124 - true for what is not a number
+    return equal | neither
+
+
+def _largest_difference(here: Array, there: Array) -> float:
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(here.astype(np.float64) - there.astype(np.float64))
+    difference[_same(here, there)] = 0.0
+    return float(np.max(np.nan_to_num(difference, nan=np.inf, posinf=np.inf), initial=0.0))
+
+
+def _ratio(difference: float, unit: float) -> float:
+    if difference == 0.0:
+        return 0.0
+    return difference / unit if unit > 0.0 else np.inf
+
+
+def _step(graph: onnx.GraphProto, name: str) -> float | None:
+    """Return the scale of the integers that an output is made from; None if it is made in float."""
+    makers = {value: node for node in graph.node for value in node.output}
+    scales = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    node = makers.get(name)
+    while node is not None and node.op_type in MOVING_OPS:
+        node = makers.get(node.input[0])
+    if node is None or node.op_type != "DequantizeLinear" or node.input[1] not in scales:
+        return None
+    return float(np.max(scales[node.input[1]]))
