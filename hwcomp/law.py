@@ -2,8 +2,8 @@ r"""A law of speed: time as a mixture of sums of work, no share of which is nega
 
 .. math:: t = \sum_j c_j w_j, \qquad c_j \ge 0
 
-It is fitted to relative errors, and outliers count little: the weights of non-negative least squares [Lawson1974]_ are
-found again from the errors of the last fit.
+It is fitted to relative errors, and rows that something disturbed count little: the weights of non-negative least
+squares [Lawson1974]_ are found again from the errors of the last fit.
 
 .. [Lawson1974] C. L. Lawson, R. J. Hanson, "Solving Least Squares Problems", Prentice-Hall, 1974.
 """

@@ -102,15 +102,18 @@ def test_noise_is_owned_up_to(model: LearnedModel) -> None:
     assert wild.held_out_within_10 < 0.4
 
 
-def test_fused_kernels_and_outliers_do_not_bend_the_law() -> None:
-    """One row in twenty took no time at all, because the runtime fused it; one in twenty a hundred times as long."""
+def test_fused_and_disturbed_kernels_do_not_bend_the_law() -> None:
+    """Of twenty rows one took no time at all, because the runtime fused it; three were disturbed."""
     rows = noisy_rows(samples(600, seed=1))
-    for start, us in ((0, 1e-3), (10, None)):
+    for start, factor in ((0, 1e-6), (7, 100.0), (13, 3.0), (16, 3.0)):
         for index in range(start, len(rows), 20):
-            rows[index] = row(rows[index].kernel, us or 100 * rows[index].median_us)
+            rows[index] = row(rows[index].kernel, factor * rows[index].median_us)
     bent = fit(rows, seed=0)
     errors = np.abs([bent.predict_us(kernel) / law_us(kernel) - 1 for kernel in samples(200, seed=2)])
-    assert np.median(errors) < 0.1
+    assert np.median(errors) < 0.15
+    # where no tree was fitted the law stands alone
+    far = convolution(64, 64, 512)
+    assert bent.predict_us(far) == pytest.approx(law_us(far), rel=0.05)
 
 
 def test_the_same_rows_and_seed_give_the_same_model(model: LearnedModel) -> None:
@@ -220,19 +223,19 @@ def test_more_is_drawn_where_the_model_errs() -> None:
 
 
 def test_trees_are_those_of_scikit_learn() -> None:
-    """Also with features that are equal, and leaves at several depths."""
+    """Also for features that lie on a threshold, and leaves at several depths."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     from hwcomp import trees
 
     generator = np.random.default_rng(0)
-    features = generator.normal(size=(300, 5)).round(1)
+    features = generator.integers(-4, 5, size=(300, 5)).astype(float)
     targets = features[:, 0] ** 2 + np.sign(features[:, 1]) + 0.1 * generator.normal(size=300)
     theirs = HistGradientBoostingRegressor(
         loss="absolute_error", max_iter=trees.ROUNDS, learning_rate=trees.RATE, max_leaf_nodes=trees.LEAVES,
         min_samples_leaf=trees.LEAST, early_stopping=False, random_state=0,
     ).fit(features, targets)  # fmt: skip
-    unseen = generator.normal(size=(200, 5))
+    unseen = generator.integers(-9, 10, size=(200, 5)) / 2
     np.testing.assert_allclose(fit_trees(features, targets, 0).predict(unseen), theirs.predict(unseen), atol=1e-5)
 
 
