@@ -88,7 +88,7 @@ class GeneralProfile:
         with stage.bar("measuring random networks", total=1.0) as bar:
             while (spent := (time.monotonic() - start) / (60 * self.minutes)) < 1:
                 bar.share(spent)
-                networks += self._measure(weights, watch, stage.note, start + 60 * self.minutes)
+                networks += self._measure(weights, watch, stage.note)
                 rows = self.store.all_kernels(setting)
                 if len(rows) >= max(FIRST_ROWS, GROWTH * fitted_rows):
                     model, fitted_rows = fit(rows, self.seed), len(rows)
@@ -110,24 +110,21 @@ class GeneralProfile:
         )
         return model
 
-    def _measure(self, weights: Mapping[str, float], watch: Watch, news: News, end: float) -> int:
-        """Measure some random networks, keep their rows as they come, and return how many networks it were."""
+    def _measure(self, weights: Mapping[str, float], watch: Watch, news: News) -> int:
+        """Measure a random network on each device, keep their rows, and return how many networks it were."""
         setting = setting_of(self.devices[0], self.threads)
         known = len(self.store.all_kernels(setting))
         generator = random.Random(f"{self.seed} {known}")  # noqa: S311 - networks, not secrets
         torch.manual_seed(generator.randrange(2**31))
-        samples = [draw_sample(generator, weights) for _ in range(AT_ONCE * len(self.devices))]
+        max_macs = EMULATED_MACS if is_exact(self.devices[0]) else MAX_MACS
+        samples = [draw_sample(generator, weights, max_macs) for _ in self.devices]
 
         def work(device: Device, sample: Sample) -> list[KernelRow]:
             return self._steady_rows(device, as_subject(sample, self.target), watch)
 
-        measured = 0
         for _, rows in share(self.devices, samples, work, news):
             self.store.add_kernels(setting, rows)
-            measured += 1
-            if time.monotonic() > end:
-                break
-        return measured
+        return len(samples)
 
     def _steady_rows(self, device: Device, subject: Subject, watch: Watch) -> list[KernelRow]:
         """Return the rows of a network, measured again where the machine's speed changed meanwhile."""

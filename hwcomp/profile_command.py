@@ -1,6 +1,7 @@
 """What `hwcomp profile` does: measures the kernels of a model, or of a designed sample, on one or more devices."""
 
 import json
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -43,7 +44,7 @@ def profile(  # noqa: PLR0913 - the options of the command
         InputError: a device cannot be used, or is not what the target says.
     """
     wanted, console = load(target), Console(stderr=as_json)
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not 0 < minutes < inf:
         raise InputError(f"--minutes must be more than 0; found {minutes:g}.")
     reporter, kept = Reporter(console), Store(store)
     opened = [open_device(spec, wanted) for spec in dict.fromkeys(devices)]

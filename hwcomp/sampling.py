@@ -157,7 +157,7 @@ class _Draw:
     def grouped(self) -> nn.Module:
         """Grouped convolution after one that gives it a multiple of the groups."""
         groups = self.random.choice((2, 4, 8, 16))
-        widest = isqrt(MAX_MACS * groups // (3 * self.size) ** 2)
+        widest = isqrt(self.max_macs * groups // (3 * self.size) ** 2)
         wide = max(groups, min(widest, self.out_width(1, 1)) // groups * groups)
         return nn.Sequential(self.convolution(1, 1, wide), self.convolution(3, self.stride(), wide, groups=groups))
 
