@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +67,13 @@ class Cli:
         return self.folder / "cache"
 
     @property
+    def store(self) -> Path:
+        return self.folder / "latency.sqlite"
+
+    @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"HWCOMP_CACHE": str(self.cache), "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
+        own = {"HWCOMP_CACHE": str(self.cache), "HWCOMP_STORE": str(self.store)}
+        return os.environ | own | {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
 
     def write(self, source: str, name: str = "model.py") -> str:
         (self.folder / name).write_text(source)
@@ -100,6 +105,14 @@ class Cli:
         """Return every file below the folder, but those of the cache and of Python's."""
         found = (path for path in self.folder.rglob("*") if path.is_file())
         return {path for path in found if self.cache not in path.parents and "__pycache__" not in path.parts}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _other_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep all tests away from the user's own latencies, however they start hwcomp."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWCOMP_STORE", str(tmp_path_factory.mktemp("store") / "latency.sqlite"))
+        yield
 
 
 @pytest.fixture(scope="session")
