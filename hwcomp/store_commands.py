@@ -33,16 +33,9 @@ def list_settings(path: Path | None, *, as_json: bool) -> None:
     if not summaries:
         _say(console, f"No latencies yet in {store.path}; `hwcomp profile` measures some.")
         return
-    table = Table("device", "runtime", "threads", "kernels", "networks", "from", "to", "provenance", "as observed")
     for summary in summaries:
-        setting = summary.setting
-        counts = (str(setting.threads), str(summary.kernels), str(summary.runs))
-        dates = (_day(summary.first_date), _day(summary.last_date))
-        table.add_row(
-            Text(setting.device), Text(setting.runtime), *counts, *dates, ", ".join(summary.provenances),
-            Text(_observed(summary)),
-        )  # fmt: skip
-    console.print(table)
+        _say(console, _name(summary.setting))
+        _say(console, f"    {_held(summary)}")
     _say(console, str(store.path))
 
 
@@ -65,11 +58,12 @@ def show(path: Path | None, device: str, kernel: str, limit: int, *, as_json: bo
 
 
 def _kernel_table(rows: Iterable[KernelRow]) -> Table:
-    table = Table("kernel", "seen in", "median us", "p10", "p90", "runs", "provenance", "date")
+    table = Table("median us", "p10", "p90", "runs", "provenance", "date", "kernel", box=None, padding=(0, 2, 0, 0))
     for row in rows:
         times = (f"{us:.4g}" for us in (row.median_us, row.p10_us, row.p90_us))
         kind = row.provenance if row.error == 0 else f"{row.provenance} +- {row.error:.0%}"
-        table.add_row(Text(row.kernel), row.method, *times, str(row.runs), kind, _day(row.date))
+        where = "" if row.method == "network" else " (alone)"
+        table.add_row(*times, str(row.runs), kind, _day(row.date), Text(f"{row.kernel}{where}", overflow="fold"))
     return table
 
 
@@ -164,12 +158,18 @@ def _name(setting: Setting) -> str:
     return f"{setting.device}, {setting.runtime}, {setting.threads} thread{'s' * (setting.threads != 1)}"
 
 
-def _observed(summary: SettingSummary) -> str:
-    observation = summary.observation
-    if observation is None:
-        return ""
-    clock = None if observation.clock_mhz is None else f"{observation.clock_mhz:.0f} MHz"
-    return ", ".join(part for part in (observation.governor, clock, _day(summary.observation_date)) if part)
+def _held(summary: SettingSummary) -> str:
+    """Return what there is of a setting: numbers, kinds, dates, and how the device was found."""
+    parts = [
+        f"{summary.kernels} kernels, {summary.runs} whole networks",
+        ", ".join(summary.provenances),
+        " to ".join(dict.fromkeys((_day(summary.first_date), _day(summary.last_date)))),
+    ]
+    if summary.observation is not None:
+        governor, clock = summary.observation.governor, summary.observation.clock_mhz
+        found = (governor and f"governor {governor}", clock and f"{clock:.0f} MHz", _day(summary.observation_date))
+        parts.append(f"found: {', '.join(part for part in found if part)}")
+    return "; ".join(part for part in parts if part)
 
 
 def _day(date: str | None) -> str:

@@ -43,7 +43,15 @@ def store(cli: Any, monkeypatch: pytest.MonkeyPatch) -> Store:
 def test_list(cli: Any, store: Store) -> None:
     """Every setting with what is held of it; names are printed as they are."""
     shown = cli.succeeds("profile", "list")
-    for word in ("4 cores[/red]", "1.22.0", "measured, simulated", "performance", "1500 MHz", "2026-01-01"):
+    for word in (
+        "4 cores[/red]",
+        "1.22.0",
+        "measured, simulated",
+        "governor performance",
+        "1500 MHz",
+        "2 kernels, 1 whole networks",
+        "2026-01-01",
+    ):
         assert word in shown
     listed = json.loads(cli.succeeds("profile", "list", "--json"))
     assert [(entry["setting"]["device"], entry["kernels"], entry["runs"]) for entry in listed] == [
@@ -187,3 +195,9 @@ def test_help_shows_both_kinds(cli: Any) -> None:
     done = cli("profile", "lst")
     assert done.code == 2
     assert "did you mean 'list'" in done.err
+
+
+def test_what_is_no_command_is_measured(cli: Any, store: Store) -> None:
+    """A model or an option in the first place leads to measuring, which says what is wrong with it."""
+    assert "No file 'none.py'" in cli("profile", "none.py", "--target", "host").sentence()
+    assert "No target 'arn'" in cli("profile", "--target", "arn").sentence()

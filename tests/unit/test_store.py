@@ -1,6 +1,7 @@
 """The latency store: what goes in comes out, the right row wins, and no foreign or broken file is touched."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_any_number_of_keys_can_be_asked_for(store: Store) -> None:
     rows = [replace(KERNEL, kernel=f"conv2d|{index}") for index in range(1300)]
     store.add_kernels(BOARD, rows)
     assert store.kernels(BOARD, [row.kernel for row in rows] * 2) == {row.kernel: row for row in rows}
+
+
+def test_threads_may_share_a_store(store: Store) -> None:
+    def add(name: str) -> None:
+        for index in range(20):
+            store.add_kernels(BOARD, [replace(KERNEL, kernel=f"{name}|{index}")])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, "abcd"))
+    assert len(store.kernels(BOARD)) == 80
 
 
 WRONG = [
