@@ -31,6 +31,7 @@ class Watch:
 
     Attributes:
         control_us: how long the control model took last, in microseconds.
+        first_us: how long it took at first.
     """
 
     def __init__(self, device: Device, threads: int) -> None:
@@ -42,7 +43,7 @@ class Watch:
         self._device, self._threads = device, threads
         self._first = device.state()
         self._seen = [self._time() for _ in range(CONTROL_BLOCKS)]
-        self.control_us = self._seen[-1]
+        self.control_us, self.first_us = self._seen[-1], median(self._seen)
 
     @property
     def reference_us(self) -> float:

@@ -30,7 +30,7 @@ def kind_of(kernel: Kernel) -> str:
     """Return the kind of work: kinds follow laws of their own."""
     window = kernel.window
     if window is None:
-        return kernel.op
+        return f"{kernel.op} {kernel.detail}" if kernel.detail.startswith("after ") else kernel.op
     if facts_of(kernel).depthwise:
         return "depthwise convolution"
     if window.groups > 1:
@@ -99,6 +99,9 @@ def _constants(kernel: Kernel) -> dict[str, float]:
 
 def _words(kernel: Kernel) -> dict[str, float]:
     words = {"op": kernel.op, "kind": kind_of(kernel), "scheme": kernel.scheme, "tail": kernel.tail}
+    if kernel.op in BOUNDARIES:  # "conv2d>add+conv2d": who makes the tensor, and who reads it
+        maker, _, readers = kernel.detail.partition(">")
+        words |= {"maker": maker} | {f"reader {reader}": "yes" for reader in readers.split("+")}
     return {f"{name}:{word}": 1.0 for name, word in words.items()}
 
 

@@ -19,7 +19,7 @@ from hwcomp.default_passes import default_passes
 from hwcomp.design import designed_assignments
 from hwcomp.devices.base import Device
 from hwcomp.devices.pool import share
-from hwcomp.errors import InputError
+from hwcomp.errors import DeviceError, InputError
 from hwcomp.latency_table import setting_of
 from hwcomp.learned_file import write_model
 from hwcomp.lowering.onnx_export import export_float
@@ -91,7 +91,7 @@ class GeneralProfile:
                 networks += self._measure(weights, watch, stage.note)
                 rows = self.store.all_kernels(setting)
                 if len(rows) >= max(FIRST_ROWS, GROWTH * fitted_rows):
-                    model, fitted_rows = fit(rows, self.seed), len(rows)
+                    model, fitted_rows = fit(rows, self.seed, setting.device), len(rows)
                     weights = worst_families(model)
                     if model.held_out_within_10 >= GOOD_ENOUGH:
                         break
@@ -101,7 +101,7 @@ class GeneralProfile:
                 f"{len(rows)} kernels were measured in {self.minutes:g} minutes, too few for a model; they are kept: "
                 "run the command again, with more --minutes."
             )
-        model = model if model is not None and len(rows) == fitted_rows else fit(rows, self.seed)
+        model = model if model is not None and len(rows) == fitted_rows else fit(rows, self.seed, setting.device)
         path = write_model(self.store.path, setting, model)
         stage.done(
             f"{networks} networks, {len(rows)} kernels in the store; kernels that it has not seen: "
@@ -120,20 +120,37 @@ class GeneralProfile:
         samples = [draw_sample(generator, weights, max_macs) for _ in self.devices]
 
         def work(device: Device, sample: Sample) -> list[KernelRow]:
-            return self._steady_rows(device, as_subject(sample, self.target), watch)
+            try:
+                return self._steady_rows(device, as_subject(sample, self.target), watch)
+            except DeviceError:
+                raise
+            except InputError as error:  # this network cannot be measured there; the next one may
+                news(str(error))
+                return []
 
         for _, rows in share(self.devices, samples, work, news):
             self.store.add_kernels(setting, rows)
         return len(samples)
 
     def _steady_rows(self, device: Device, subject: Subject, watch: Watch) -> list[KernelRow]:
-        """Return the rows of a network, measured again where the machine's speed changed meanwhile."""
-        designed = designed_assignments(subject.space, SHIFTS)
+        """Return the rows of a network, measured again where the machine's speed changed meanwhile.
+
+        They are those of a machine on which the control model takes what it took at first: between networks, too, the
+        speed shifts.
+        """
+        designed, watched = designed_assignments(subject.space, SHIFTS), device is self.devices[0]
         for _ in range(MAX_REPEATS):
+            before_us = watch.control_us
             rows = profile_kernels(subject, (device,), self.threads, lambda _: None, designed=designed)
-            if is_exact(device) or device is not self.devices[0] or watch.steady():
+            if is_exact(device) or not watched or watch.steady():
                 break
-        return [replace(row, method="alone") for row in rows]
+        usual = 2 * watch.first_us / (before_us + watch.control_us) if watched else 1.0
+        return [replace(scaled(row, usual), method="alone") for row in rows]
+
+
+def scaled(row: KernelRow, factor: float) -> KernelRow:
+    """Return the row of a machine that takes so many times as long."""
+    return replace(row, median_us=factor * row.median_us, p10_us=factor * row.p10_us, p90_us=factor * row.p90_us)
 
 
 def as_subject(sample: Sample, target: Target) -> Subject:

@@ -11,10 +11,15 @@ from torch import fx, nn
 
 from hwcomp.choice import Choice
 from hwcomp.kernel import BOUNDARIES, Kernel, Kernels, Shape, Window
-from hwcomp.ops import Function, Slot, anchor, is_float, module_of, op_of, shape_of, tail_of, template_of
+from hwcomp.ops import WEIGHTED, Function, Slot, anchor, is_float, module_of, op_of, shape_of, tail_of, template_of
 from hwcomp.program import Program
 from hwcomp.scheme import FLOAT, reads_integers, writes_integers
 from hwcomp.space import Edge, SearchSpace, Site
+
+FUSABLE = frozenset(
+    {"add", "mul", "relu", "relu6", "clip", "sigmoid", "hardsigmoid", "hardswish", "silu", "leaky_relu", "tanh", "gelu"}
+)
+"""Operators that a runtime may compute in the kernel of the product before them, if nobody else reads that."""
 
 CONSTANTS_MATTER = frozenset({"transpose", "softmax", "mean", "cat", "attention"})
 """Functions whose constants say more than the shapes of their input and output."""
@@ -55,7 +60,7 @@ def _site_kernels(node: fx.Node, activation: str) -> dict[str, Kernel]:
             inputs=tuple(shape for source in node.all_input_nodes if (shape := shape_of(source)) is not None),
             output=shape_of(node),
             window=_window(inner) if isinstance(inner, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)) else None,
-            detail=_detail(node, inner).replace("|", "/"),
+            detail=(_fused_into(node) or _detail(node, inner)).replace("|", "/"),
             tail=tail_of(module) or "",
         )
     return described
@@ -102,6 +107,14 @@ def _detail(node: fx.Node, inner: nn.Module | None) -> str:
         template = inner.template if isinstance(inner, Function) else template_of(node)
         return " ".join(_constants(template)) if op_of(node) in CONSTANTS_MATTER else ""
     return "" if list(inner.parameters()) else inner.extra_repr()
+
+
+def _fused_into(node: fx.Node) -> str:
+    """Return "after conv2d" for an operator that may disappear in the product before it, else ""."""
+    if op_of(node) not in FUSABLE:
+        return ""
+    products = [op_of(x) for x in node.all_input_nodes if op_of(x) in WEIGHTED and len(x.users) == 1]
+    return f"after {products[0]}" if products else ""
 
 
 def _constants(template: Any) -> list[str]:

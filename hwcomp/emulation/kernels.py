@@ -20,7 +20,7 @@ from hwcomp.emulation.counts import VECTOR_FMA, Counts
 FURTHER = 2
 """Readings that the runtime makes after the last kernel of some runs, and not of others."""
 
-WIDEST_GAP = 5.0
+WIDEST_GAP = 20.0
 """Between two kernels only the executor and the profiler work, always alike: were readings taken for each other's,
 whole kernels would lie in a gap."""
 

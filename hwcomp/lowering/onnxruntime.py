@@ -19,6 +19,7 @@ Array = NDArray[np.generic]
 Feed = Mapping[str, Array]
 
 LAYOUT_OPS = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
+PRODUCT_OPS = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
 QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
@@ -107,7 +108,8 @@ def kernel_owners(graph: onnx.GraphProto) -> dict[str, Owner]:
     """Return the owner of every node of an optimised graph, by node name.
 
     The names that lowering gave survive most fusions. Nodes that the runtime made itself are traced: a change of layout
-    back to the tensor that it changes, anything else forward to the output of the operator that it is a part of.
+    back to the tensor that it changes, anything else forward to the output of the operator that it is a part of. A
+    product that took in the operator behind it bears that one's name; its weights tell whose it is.
     """
     makers = {output: node for node in graph.node for output in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
@@ -123,6 +125,8 @@ def _owner(
     site, rest = _named_site(node.name), node.name.partition("/")[2]
     if site is not None and node.op_type in QDQ_OPS and rest.startswith(("quantize", "dequantize")):
         return Owner(kind="tensor", name=site)
+    if node.op_type in PRODUCT_OPS and (own := _site_of_weights(node)) is not None:
+        return Owner(kind="site", name=own)
     if site is not None:
         return Owner(kind="site", name=site)
     if node.op_type in LAYOUT_OPS:
@@ -134,6 +138,12 @@ def _named_site(name: str) -> str | None:
     """Return the site in the name of a node or value, None if lowering did not name it."""
     site, _, rest = name.removeprefix("fused ").partition("/")
     return site if site and rest else None
+
+
+def _site_of_weights(node: onnx.NodeProto) -> str | None:
+    """Return the site in the name of a weight or bias, "site.op.bias"; None if the runtime renamed all of them."""
+    heads = [value.partition(".") for value in node.input[1:]]
+    return next((site for site, dot, _ in heads if dot), None)
 
 
 def _site_behind(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> str:
