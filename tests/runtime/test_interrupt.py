@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from hwcomp.store import Store
+
 COMMAND = ("compile", "model.py", "--threads", 1, "--calibration", 2, "--out", "out")
 
 
@@ -53,11 +55,15 @@ def test_interrupted_killed_and_finished(ready: Any) -> None:
     assert not (ready.folder / "out" / "manifest.json").exists()
     measured = kept(ready)
     assert exported.items() <= measured.items()
-    assert "profiles" in {path.parent.name for path in measured}
+    store = Store(ready.store)
+    (setting,) = (summary.setting for summary in store.settings())
+    rows = store.all_kernels(setting), store.runs(setting)
+    assert all(rows)
 
     out = ready.succeeds(*COMMAND)
-    assert "from an earlier run" in next(line for line in out.splitlines() if line.startswith("Table"))
+    assert "all in the store" in next(line for line in out.splitlines() if line.startswith("Table"))
     assert measured.items() <= kept(ready).items()
+    assert (store.all_kernels(setting), store.runs(setting)) == rows
     assert {"model.onnx", "manifest.json", "report.html"} <= {path.name for path in (ready.folder / "out").iterdir()}
 
 
