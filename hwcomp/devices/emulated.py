@@ -23,7 +23,7 @@ from hwcomp.devices.verbs import Answer
 from hwcomp.emulation import emulator, guest
 from hwcomp.emulation.cores import core
 from hwcomp.emulation.counts import Counts, Pace, parse_counts
-from hwcomp.emulation.kernels import KernelCount, Readings, kernel_counts, locate
+from hwcomp.emulation.kernels import KernelCount, Readings, check_sequence, kernel_counts, locate
 from hwcomp.emulation.probe import MULTIPLICATIONS, probe
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Array, Feed, Owner, owner_times
@@ -154,6 +154,7 @@ class EmulatedDevice(PipeDevice):
         readings = self._readings
         names, clocks, graph = self._profile(model, feed)
         try:
+            check_sequence(graph)
             kernels = kernel_counts(clocks, names, readings, inside)
         except ValueError as error:
             raise InputError(

@@ -32,10 +32,15 @@ class Counts:
         return self.by_class[DOT_PRODUCT] + self.by_class[INTEGER_MAC] > self.by_class[VECTOR_FMA]
 
     @property
+    def multiplications(self) -> int:
+        """Those that multiply vectors."""
+        return sum(self.by_class[index] for index in (VECTOR_FMA, DOT_PRODUCT, INTEGER_MAC))
+
+    @property
     def scalar_share(self) -> float:
         """Scalar float arithmetic as a share of it and of everything that multiplies vectors, 0 to 1."""
         scalar = self.by_class[SCALAR_FLOAT]
-        arithmetic = scalar + sum(self.by_class[index] for index in (VECTOR_FMA, DOT_PRODUCT, INTEGER_MAC))
+        arithmetic = scalar + self.multiplications
         return scalar / arithmetic if arithmetic else 0.0
 
     def shares(self) -> dict[str, float]:

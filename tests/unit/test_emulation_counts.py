@@ -93,7 +93,21 @@ def test_no_kernel_executes_less_than_nothing() -> None:
     assert [kernel.instructions for kernel in kernels] == [5_500.0, 0.0]
 
 
-@pytest.mark.parametrize("readings", [1, 5, 7, 8])
+def test_kernels_that_are_taken_for_what_is_between_them_are_refused() -> None:
+    """Were the readings shifted by one, every kernel would lie in a gap."""
+    steps = [counts(other=9), counts(fma=100, other=27), counts(other=9), counts(fma=200, other=27), counts(other=9)]
+    assert len(kernel_counts(clock(*steps), ["a", "b"], Readings(before=1, after=1), 300)) == 2
+    with pytest.raises(ValueError, match="300 vectors are multiplied between the kernels"):
+        kernel_counts(clock(*steps), ["a", "b"], Readings(before=0, after=2), 300)
+
+
+def test_what_the_profiler_does_now_and_then_is_no_kernel() -> None:
+    """Its list of events is moved to a larger place between two kernels."""
+    steps = [counts(fma=100), counts(other=9), counts(fma=200), counts(other=1_000_000), counts(fma=50)]
+    assert len(kernel_counts(clock(*steps), ["a", "b", "c"], Readings(before=0, after=0), 350)) == 3
+
+
+@pytest.mark.parametrize("readings", [1, 4, 5])
 def test_readings_that_do_not_match_the_kernels_are_refused(readings: int) -> None:
     clocks = clock(*[counts(other=5)] * (readings - 1))
     with pytest.raises(ValueError, match=f"read {readings} times for 2 kernels, not 6 times"):

@@ -65,6 +65,7 @@ def test_the_finding_is_one_sentence() -> None:
         "3 of 10 outputs differ from those here, by 1 quantisation steps at most: a float operation rounds" in rounded
     )
     assert "the integers are the same" in found(differing=3, steps=0.01).sentence()
+    assert "moves them by 12 here" in found(differing=3, steps=9.0, rounding_steps=12.0).sentence()
     assert "more than rounding" in found(differing=3, steps=9.0, agrees=False).sentence()
     assert "within 1e-04" in found(kind="fp32", differing=3, relative=2e-6).sentence()
     assert "beyond 1e-04" in found(kind="fp32", differing=3, relative=2e-3, agrees=False).sentence()
