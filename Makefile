@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format lint types imports bench schema clean
+.PHONY: help install demo test test-slow check format lint types imports bench bench-cost tables schema clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,9 +49,24 @@ check: lint types imports test ## Everything that must be green: format, lint, t
 
 bench: $(STAMP) ## Measure what the README claims (about 20 minutes on a quiet machine)
 	$(BIN)/python benchmarks/compile_models.py
+	$(MAKE) bench-cost
 	$(BIN)/python benchmarks/cifar10.py
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/tables.py
+
+bench-cost: $(STAMP) ## Measure how good the latency tables are (about 30 minutes on a quiet machine)
+	$(BIN)/python benchmarks/cost_models.py
+	$(BIN)/python benchmarks/learned_kernels.py
+	$(BIN)/python benchmarks/store.py
+
+TABLES := cost_models/tables
+tables: $(STAMP) ## Count the shipped tables of ARM cores again (about 20 minutes; the load of the machine does not matter)
+	$(BIN)/hwcomp setup emulation
+	@for core in a53 a72 a76; do name=arm_cortex_$$core; store=build/tables/$$core/store.sqlite; \
+	  mkdir -p build/tables/$$core && \
+	  $(BIN)/hwcomp profile --target $$name --device emulated --minutes 7 --store $$store && \
+	  $(BIN)/hwcomp profile export $(TABLES)/$$name.jsonl --store $$store && \
+	  cp build/tables/$$core/store-models/*.json $(TABLES)/$$name.model.json || exit 1; done
 
 schema: $(STAMP) ## Write docs/manifest.schema.json
 	$(BIN)/python docs/write_schema.py

@@ -54,7 +54,11 @@ def compile_once(name: str, out: Path, cache: Path) -> tuple[dict[str, Any], flo
     command = [hwcomp_command(), "compile", os.fspath(model), "--target", "host", "--json", "--out", os.fspath(out)]
     start = time.monotonic()
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "HWCOMP_CACHE": os.fspath(cache)}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "HWCOMP_CACHE": os.fspath(cache), "HWCOMP_STORE": os.fspath(cache / "store.sqlite")},
     )
     return json.loads(done.stdout), time.monotonic() - start
 

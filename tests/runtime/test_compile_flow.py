@@ -324,16 +324,26 @@ def test_estimate_is_labelled_everywhere(estimated: Any) -> None:
     cli, out = estimated
     manifest = read(cli.folder / "first")
     for version in (manifest.baseline, manifest.compiled):
-        assert version.latency_us.provenance == "analytic"
+        assert version.latency_us.provenance == "simulated"
         assert version.latency_us.runs == 0
-    assert manifest.reach.provenance == "analytic"
+    assert manifest.reach.provenance == "simulated"
     assert manifest.speedup_rounds == []
     lines = [line for line in out.splitlines() if line.startswith(("Table", "Reach", "Try", "Speed-up", "Latency"))]
     assert len(lines) >= 6
-    assert all("analytic" in line for line in lines)
+    assert all("simulated" in line for line in lines)
     assert "ms measured" not in out
     page = (cli.folder / "first" / "report.html").read_text()
-    assert "analytic" in page
+    assert "simulated" in page
+
+
+def test_threads_that_nothing_was_counted_for_are_estimated_on_paper(estimated: Any) -> None:
+    """The shipped tables are for one thread; more are left to the roofline, and labelled so."""
+    cli, _ = estimated
+    out = cli.succeeds(
+        "compile", "model.py", "--calibration", 4, "--target", "arm", "--threads", 4, "--out", "four", "--json"
+    )
+    assert '"analytic"' in out
+    assert "simulated" not in out
 
 
 def test_board_gets_its_integers(estimated: Any) -> None:
@@ -430,7 +440,7 @@ def test_doctor(cli: Any, tiny_source: str) -> None:
     """Tells what is here, and of a model what can be quantised and reached."""
     cli.write(tiny_source)
     out = cli.succeeds("doctor", "model.py", "--target", "arm")
-    for word in ("onnxruntime", "usable", "conv2d", "linear", "smallest", "analytic"):
+    for word in ("onnxruntime", "usable", "conv2d", "linear", "smallest", "simulated"):
         assert word in out
     assert "smallest" not in cli.succeeds("doctor")
     assert "No target 'arn'" in cli("doctor", "model.py", "--target", "arn").sentence()
