@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from hwcomp import target
 from hwcomp.calibration import activation_ranges, observe
+from hwcomp.default_passes import default_passes
 from hwcomp.devices import agent
 from hwcomp.fix import QuantPlan, fix, plan
 from hwcomp.kernels import search_space
@@ -24,10 +25,9 @@ from hwcomp.lowering.onnx_export import export_float
 from hwcomp.lowering.onnxruntime import kernel_owners
 from hwcomp.lowering.qdq import insert_qdq
 from hwcomp.ops import anchor, module_of, op_of
-from hwcomp.default_passes import default_passes
-from hwcomp.subject import to_bytes
 from hwcomp.program import Program, run_passes
 from hwcomp.space import SearchSpace
+from hwcomp.subject import to_bytes
 from hwcomp.tracing import trace
 
 Array = np.ndarray
