@@ -154,7 +154,12 @@ PRUNINGS = [
 ]
 
 
-@pytest.mark.parametrize(("pruning", "gone"), PRUNINGS, ids=lambda value: str(value)[:70])
+def _name(value: Pruning | set[str]) -> str:
+    """Return a name that is the same in every process: the order of a set is not."""
+    return str(value) if isinstance(value, Pruning) else " ".join(sorted(value)) or "nothing"
+
+
+@pytest.mark.parametrize(("pruning", "gone"), PRUNINGS, ids=_name)
 def test_pruning_removes_what_meets_all_conditions(store: Store, pruning: Pruning, gone: set[str]) -> None:
     rows = {
         "new": (BOARD, KERNEL),
