@@ -16,6 +16,9 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("hwcomp ")
 ]
+NOT_HERE = ("ssh://", "--device emulated", "profile --target host")
+"""What needs a board, an emulator or a quarter of an hour; its options are checked, and other tests run it."""
+
 OUT_OF_REACH = 3
 """A budget of the README may be out of reach of the small network on the machine at hand; then it must say so."""
 
@@ -38,10 +41,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_commands() -> None:
-    assert {command.split()[1] for command in COMMANDS} == {"doctor", "compile", "bench", "run"}
+    assert {command.split()[1] for command in COMMANDS} == {"doctor", "compile", "bench", "run", "profile", "verify"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [one for one in COMMANDS if any(text in one for text in NOT_HERE)])
+def test_options_exist(folder: Path, command: str) -> None:
+    words = shlex.split(command)
+    known = hwcomp(f"hwcomp {words[1]} --help", folder).stdout
+    assert all(word in known for word in words if word.startswith("--"))
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if not any(text in one for text in NOT_HERE)])
 def test_command_runs_as_written(folder: Path, command: str) -> None:
     done = hwcomp(command, folder)
     allowed = (0, OUT_OF_REACH) if "--speedup" in command or "--latency" in command else (0,)
