@@ -67,7 +67,8 @@ class PipeDevice(AgentDevice):
 
     def _connected(self, wait_s: float) -> Connection:
         """Return the connection; make it, after a while, if there is none."""
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             if self._closed.wait(wait_s):
                 raise DeviceLost(f"The device '{self.name}' was closed.")
             connection = self.connect()
@@ -77,7 +78,10 @@ class PipeDevice(AgentDevice):
                 connection.close()
                 raise
             self._connection = connection
-        return self._connection
+        if self._closed.is_set():  # by another thread, while the connection was being made
+            self._drop()
+            raise DeviceLost(f"The device '{self.name}' was closed.")
+        return connection
 
     def _check_same(self, found: DeviceFacts) -> None:
         """Check that a new connection leads to the device that was there before."""
