@@ -1,0 +1,126 @@
+"""One process or several, as ``accelerate launch`` or ``torchrun`` started them: who has which samples, and agreement.
+
+Every process reads all batches and takes its share of the samples of each, so the batch that counts is the one that
+the user gave, however many processes there are. Gradients are summed by hand, with the samples as weights: unlike
+``DistributedDataParallel`` that allows objectives that run the network several times, or parts of it.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+
+from hwcomp.train.feed import Batch
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes of this training, and the device of this one.
+
+    Attributes:
+        device: where this process computes.
+        rank: its number.
+        count: how many there are.
+    """
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # accelerate tells of the threads that it chooses
+            state = PartialState()
+        self.device: torch.device = state.device
+        self.rank: int = state.process_index
+        self.count: int = state.num_processes
+
+    @property
+    def main(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.rank == 0
+
+    def share(self, batch: Batch) -> tuple[Batch, float]:
+        """Return this process's samples of a batch on its device, and their share; it may be 0."""
+        size = batch.size
+        start, stop = self.rank * size // self.count, (self.rank + 1) * size // self.count
+        if start == stop:  # it computes along, with weight 0
+            start, stop, weight = 0, size, 0.0
+        else:
+            weight = (stop - start) / size
+        if stop - start < size:
+            batch = Batch(
+                inputs=tuple(x[start:stop] for x in batch.inputs), targets=_cut(batch.targets, start, stop, size)
+            )
+        return self.moved(batch), weight
+
+    def moved(self, batch: Batch) -> Batch:
+        """Return a batch on the device of this process."""
+        return Batch(inputs=_moved(batch.inputs, self.device), targets=_moved(batch.targets, self.device))
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Replace the gradients by their sum over the processes."""
+        if self.count == 1:
+            return
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        start = 0
+        for parameter in parameters:
+            part, start = flat[start : start + parameter.numel()], start + parameter.numel()
+            if parameter.grad is not None:
+                parameter.grad.copy_(part.view_as(parameter))
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Return the sum of a tensor over the processes."""
+        if self.count > 1:
+            dist.all_reduce(values)
+        return values
+
+    def agreed(self, value: T) -> T:
+        """Return the main process's value in all of them."""
+        if self.count == 1:
+            return value
+        values: list[Any] = [value]
+        broadcast_object_list(values, from_process=0)
+        agreed: T = values[0]
+        return agreed
+
+    def equalise(self, model: nn.Module) -> None:
+        """Give every process the main one's parameters and buffers."""
+        if self.count > 1:
+            for tensor in (*model.parameters(), *model.buffers()):
+                dist.broadcast(tensor.detach(), 0)
+
+    def average_buffers(self, model: nn.Module) -> None:
+        """Average what each process gathered from its own samples: running statistics."""
+        if self.count > 1:
+            for buffer in model.buffers():
+                if buffer.is_floating_point():
+                    dist.all_reduce(buffer)
+                    buffer.div_(self.count)
+
+
+def _cut(targets: Any, start: int, stop: int, size: int) -> Any:
+    """Cut every part of targets that has one entry for each sample."""
+    if isinstance(targets, Tensor):
+        return targets[start:stop] if targets.ndim and targets.shape[0] == size else targets
+    if isinstance(targets, dict):
+        return {name: _cut(item, start, stop, size) for name, item in targets.items()}
+    if isinstance(targets, list) and len(targets) == size and not isinstance(targets[0], Tensor):
+        return targets[start:stop]
+    if type(targets) in {tuple, list}:
+        return type(targets)(_cut(item, start, stop, size) for item in targets)
+    return targets
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {name: _moved(item, device) for name, item in value.items()}
+    if type(value) in {tuple, list}:
+        return type(value)(_moved(item, device) for item in value)
+    return value
