@@ -22,8 +22,8 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from hwcomp.benching import random_feed
+from hwcomp.devices import open_device
 from hwcomp.devices.compare import compare
-from hwcomp.devices.local import LocalDevice
 from hwcomp.lowering.onnx_export import export_plain
 from hwcomp.subject import to_bytes
 from hwcomp.workload import load_workload
@@ -98,7 +98,7 @@ def measure(name: str) -> dict[str, Any]:
         models = {
             "float": renamed_input(plain, "x"), "hwcomp": renamed_input(artifact, "x"), "static": static.read_bytes(),
         }  # fmt: skip
-        timed = compare(LocalDevice(), models, random_feed(static), manifest["target"]["threads"], ROUNDS)
+        timed = compare(open_device("local"), models, random_feed(static), manifest["target"]["threads"], ROUNDS)
         predicted, measured = manifest["compiled"]["predicted_latency_us"], manifest["compiled"]["latency_us"]["median"]
         over_static = np.array(timed.ratios("hwcomp")) / np.array(timed.ratios("static"))
         return {

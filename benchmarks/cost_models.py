@@ -25,7 +25,7 @@ from hwcomp.console import Reporter
 from hwcomp.cost_models.lookup import Lookup
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.design import random_assignments
-from hwcomp.devices.local import LocalDevice
+from hwcomp.devices import open_device
 from hwcomp.latency_table import Tabulator, as_run
 from hwcomp.pipeline import traced
 from hwcomp.prepared import prepare_for_search
@@ -50,7 +50,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     program = traced(workload, target, reporter)
     stages = Stages(folder / "cache")
     prepared = prepare_for_search(workload, program, target, CompileConfig(), stages, reporter)
-    subject, device, threads = prepared.subject, LocalDevice(), target.hardware.cores
+    subject, device, threads = prepared.subject, open_device("local"), target.hardware.cores
     start = time.monotonic()
     tabulator = Tabulator(
         subject=subject, devices=(device,), store=Store(folder / "store.sqlite"), threads=threads, float_us=None,

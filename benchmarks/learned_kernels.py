@@ -19,7 +19,7 @@ import torch
 from common import save
 from numpy.typing import NDArray
 
-from hwcomp.devices.local import LocalDevice
+from hwcomp.devices import open_device
 from hwcomp.features import family_of
 from hwcomp.general_profile import as_subject
 from hwcomp.kernel import BOUNDARIES, Kernel, parse
@@ -49,7 +49,7 @@ class Sampled:
 
 def measured(minutes: float, threads: int) -> list[Sampled]:
     """Return the rows of random networks, as many as the time allows."""
-    target, device = load("host"), LocalDevice()
+    target, device = load("host"), open_device("local")
     generator, found, network = random.Random(SEED), [], 0  # noqa: S311 - networks, not secrets
     torch.manual_seed(SEED)
     start = time.monotonic()

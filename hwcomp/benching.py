@@ -56,6 +56,8 @@ def compare_artifacts(
         found = place.facts()
         with stage.bar("interleaved runs", total=rounds * len(models)) as bar:
             timed = compare(place, contents, feed, threads, rounds, bar.advance)
+        for remark in place.remarks():
+            stage.note(remark)
     if device != LOCAL:
         stage.done(f"{device}: {found.fingerprint}, {found.runtime}")
     for name in models:

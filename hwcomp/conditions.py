@@ -4,15 +4,11 @@ What the system tells is looked at (governor, clock, temperature, other load), a
 and then: whatever makes the machine slower shows in it, even what the system does not tell.
 """
 
-from functools import cache
 from statistics import median
 
-import numpy as np
-from onnx import TensorProto, helper, numpy_helper
-
 from hwcomp.devices.base import Device
+from hwcomp.devices.control import control_feed, control_model
 from hwcomp.devices.facts import DeviceState
-from hwcomp.lowering.onnxruntime import Feed
 
 FIT_GOVERNOR = "performance"
 MAX_LOAD = 0.25
@@ -23,7 +19,6 @@ MAX_CLOCK_DRIFT = 0.1
 MAX_CONTROL_DRIFT = 0.1
 CONTROL_BLOCKS, CONTROL_RUNS = 5, 30
 REMEMBERED = 15
-CONTROL_CHANNELS, CONTROL_PIXELS = 32, 28
 
 
 class Watch:
@@ -66,7 +61,7 @@ class Watch:
         return complaints(self._device.name, self._first, self._device.state())
 
     def _time(self) -> float:
-        return median(self._device.time_block(control(), _control_feed(), self._threads, CONTROL_RUNS))
+        return median(self._device.time_block(control_model(), control_feed(), self._threads, CONTROL_RUNS))
 
 
 def complaints(name: str, first: DeviceState, now: DeviceState) -> list[str]:
@@ -91,23 +86,3 @@ def complaints(name: str, first: DeviceState, now: DeviceState) -> list[str]:
     if first.clock_mhz and now.clock_mhz and abs(now.clock_mhz / first.clock_mhz - 1.0) > MAX_CLOCK_DRIFT:
         found.append(f"The clock of '{name}' went from {first.clock_mhz:.0f} to {now.clock_mhz:.0f} MHz meanwhile.")
     return found
-
-
-@cache
-def control() -> bytes:
-    """Return the control model: a convolution and its activation, well under a millisecond on most devices."""
-    shape = [1, CONTROL_CHANNELS, CONTROL_PIXELS, CONTROL_PIXELS]
-    weight = np.full((CONTROL_CHANNELS, CONTROL_CHANNELS, 3, 3), 1 / 64, np.float32)
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["y"], name="control/Conv", pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["y"], ["z"], name="control/Relu"),
-    ]
-    x, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xz")
-    graph = helper.make_graph(nodes, "control", [x], [z], [numpy_helper.from_array(weight, "w")])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString())
-
-
-@cache
-def _control_feed() -> Feed:
-    return {"x": np.ones((1, CONTROL_CHANNELS, CONTROL_PIXELS, CONTROL_PIXELS), np.float32)}

@@ -27,6 +27,9 @@ RUNS, EXACT_RUNS = 12, 4
 DRAWS = 4
 """Random assignments that are drawn for each that is needed: in a small network many are equal."""
 
+SLOWER = 1.2
+"""Ratio of the float network's latency to its best at which the machine counts as disturbed."""
+
 LEARNED_LIMIT = 0.15
 """Error of whole runs above which a learned table is not good enough to choose by."""
 
@@ -144,6 +147,7 @@ class Tabulator:
                 for timed in time_runs(self.subject, self.devices, missing, self.threads, self.stage.note, bar.advance):
                     self.store.add_runs(self.setting, timed)
             rows = self._kept_runs()  # in the order of the store, so that the same runs give the same table
+        rows = undisturbed(rows)
         float_us = self.float_us or median(row.control_us for row in rows)
         floats = Run(assignment=self.subject.space.everywhere(), latency_us=float_us)
         return [floats, *(as_run(row, float_us) for row in rows)]
@@ -160,6 +164,16 @@ class Tabulator:
             if assignment != space.everywhere() and assignment not in different:
                 different.append(assignment)
         return different[:count] or [space.everywhere()]
+
+
+def undisturbed(rows: Sequence[RunRow]) -> list[RunRow]:
+    """Return the runs of the machine's usual state, by their control; all of them if most are slower than the best.
+
+    A machine whose cores are shared is up to twice as slow for a while, and not for all networks alike.
+    """
+    best_us = min((row.control_us for row in rows), default=0.0)
+    usual = [row for row in rows if row.control_us <= SLOWER * best_us]
+    return usual if len(usual) > len(rows) / 2 else list(rows)
 
 
 def as_run(row: RunRow, float_us: float) -> Run:

@@ -60,6 +60,8 @@ def profile(  # noqa: PLR0913 - the options of the command
             if minutes is not None:
                 raise InputError("--minutes is for a general profile; with a MODEL everything it needs is measured.")
             summary = _of_model(model, wanted, opened, kept, used, reporter)
+        for remark in (remark for device in opened for remark in device.remarks()):
+            console.print(remark, style="yellow", highlight=False)
     finally:
         for device in opened:
             device.close()

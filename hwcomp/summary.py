@@ -72,7 +72,7 @@ def summarise_result(
         ),
         sites=_sites(prepared, bench, table, sensitivity, final),
         conversions=_conversions(table, final),
-        notes=_notes(prepared, final, table),
+        notes=[*bench.remarks(), *_notes(prepared, final, table)],
         calibration=prepared.data.source,
         assignment={name: choice for name, choice in final.candidate.assignment.items() if choice != FLOAT},
         environment=environment(),

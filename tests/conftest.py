@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,6 +181,14 @@ def _seeded() -> None:
     np.random.seed(SEED)  # noqa: NPY002 - libraries that use the global state
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _impatient() -> Iterator[None]:
+    """Do not wait for a quiet machine: tests keep it busy themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HWCOMP_PATIENCE", "0")
+        yield
 
 
 @pytest.fixture

@@ -106,6 +106,10 @@ class Bench(ABC):
     def conclude(self, tried: list[Candidate]) -> Final:
         """Return the last of the candidates, or the float baseline if that is not beaten, with its final numbers."""
 
+    def remarks(self) -> list[str]:
+        """Return what is to be known of the measurements, one sentence each."""
+        return []
+
     @final
     def sensitivity(self) -> Sensitivity:
         """Measure the sensitivity of every choice, or take it from an earlier run."""

@@ -94,7 +94,13 @@ class MeasuredBench(Bench):
             f"{measured.median_us / 1e3:.3f} ms measured (p10 {measured.p10_us / 1e3:.3f}, "
             f"p90 {measured.p90_us / 1e3:.3f}, {measured.runs} runs), {timed.speedup(name):.2f}x"
         )
+        for remark in self.remarks():
+            stage.note(remark)
         return self._finished(best, timed, name)
+
+    def remarks(self) -> list[str]:
+        """Return what the device has to say about its measurements."""
+        return self.device.remarks()
 
     def _compared(self, model: bytes, rounds: int) -> Comparison:
         """Time a network against the baseline in interleaved rounds."""

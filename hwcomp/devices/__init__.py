@@ -18,19 +18,28 @@ def open_device(spec: str, target: "Target | None" = None) -> "Device":
         spec: "local", "ssh://[user@]host[:port]" or "emulated".
         target: whose core is emulated.
 
+    A device that runs in real time is measured while its cores are free, see `hwcomp.devices.steady`.
+
     Raises:
         InputError: there is no such kind of device, or its address makes no sense.
     """
     if spec == LOCAL:
         from hwcomp.devices.local import LocalDevice  # noqa: PLC0415 - each kind loads what it needs
 
-        return LocalDevice()
+        return _steady(LocalDevice())
     if spec.startswith(SSH):
         from hwcomp.devices.ssh import SshDevice  # noqa: PLC0415
 
-        return SshDevice(spec)
+        return _steady(SshDevice(spec))
     if spec == EMULATED and target is not None:
         from hwcomp.devices.emulated import EmulatedDevice  # noqa: PLC0415
 
         return EmulatedDevice(target)
     raise InputError(f"'{spec}' is no device; give local, ssh://user@host[:port] or emulated (with an ARM --target).")
+
+
+def _steady(device: "Device") -> "Device":
+    from hwcomp.devices.steady import SteadyDevice, patience_s  # noqa: PLC0415
+
+    patience = patience_s()
+    return SteadyDevice(device, patience) if patience else device

@@ -61,6 +61,10 @@ class Device(ABC):
     def close(self) -> None:
         """Let go of the device; it may be called more than once, and from another thread."""
 
+    def remarks(self) -> list[str]:
+        """Return what is to be known of the measurements so far, one sentence each."""
+        return []
+
     @final
     def profile(self, model: bytes, feed: Feed, threads: int, latency_us: float) -> dict[Owner, float]:
         """Return `kernel_times` over as many runs as fit a block; ``latency_us`` of the whole decides."""

@@ -137,6 +137,19 @@ def test_the_first_device_may_be_lost(known_device: Any, chain_subject: Any, cha
     assert made.table().measured == len(store.kernels(made.setting)) > 12
 
 
+def test_runs_of_a_disturbed_machine_do_not_count(
+    known_device: Any, chain_subject: Any, chain_truth: Any, store: Store
+) -> None:
+    def slowness(verb: str, count: int, assignment: Any) -> float:
+        disturbed = verb == "time" and count < 8
+        return (1.7 if "int8" not in assignment.values() else 1.1) if disturbed else 1.0
+
+    device = known_device(chain_truth, slowness=slowness)
+    table = tabulator(chain_subject, [device], store).table().table
+    assert table.predict_us({}) == pytest.approx(chain_truth.predict_us({}), rel=0.02)
+    assert table.error < 0.02
+
+
 def test_a_device_that_counts_needs_few_runs(
     known_device: Any, chain_subject: Any, chain_truth: Any, store: Store
 ) -> None:
