@@ -1,4 +1,4 @@
-"""Train ResNet-20 on CIFAR-10 and write the checkpoint that ``model.py`` loads.
+"""Train a ResNet on all CIFAR-10 training images and write the checkpoint that ``model.py`` loads.
 
     HWCOMP_CIFAR10=cifar10_jpeg.npz python examples/cifar10/train.py --epochs 30
 
@@ -12,25 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from model import CHECKPOINT, ResNet20, normalise, read_split
+from cifar10_data import ARCHIVE, BATCH, augment, is_available, normalise, read_split
+from model import ResNet, checkpoint
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-BATCH = 128
-PAD = 4
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image of (N, 3, 32, 32) by up to four pixels and mirror half of them."""
-    n, _, height, width = images.shape
-    padded = F.pad(images, (PAD, PAD, PAD, PAD))
-    top, left = torch.randint(0, 2 * PAD + 1, (2, n, 1, 1), generator=generator)
-    columns = torch.arange(width).view(1, 1, width).expand(n, 1, width)
-    mirrored = torch.rand(n, 1, 1, generator=generator) < 0.5
-    columns = torch.where(mirrored, width - 1 - columns, columns) + left
-    rows = torch.arange(height).view(1, height, 1) + top
-    return padded.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1), rows, columns].permute(0, 3, 1, 2)
 
 
 def mix(x: Tensor, y: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
@@ -56,6 +42,7 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 def main() -> None:  # noqa: PLR0915 - a script, read from top to bottom
     """Run the schedule: SGD with Nesterov momentum, one cycle of the learning rate."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, default=20, choices=(20, 32, 56, 110))
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--peak-rate", type=float, default=0.1)
     parser.add_argument("--weight-decay", type=float, default=2e-4)
@@ -63,15 +50,16 @@ def main() -> None:  # noqa: PLR0915 - a script, read from top to bottom
     parser.add_argument("--average", type=float, default=0.0, help="decay of the average of weights; 0 for none")
     parser.add_argument("--start", type=Path, help="checkpoint to start from instead of random weights")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    parser.add_argument("--out", type=Path, help="checkpoint to write; beside this script if not given")
     options = parser.parse_args()
+    if not is_available():
+        parser.error(f"{ARCHIVE} is not set: point it at the archive (see README.md beside this script)")
+    out = options.out or checkpoint(options.layers)
 
     torch.manual_seed(options.seed)
-    train, test = read_split("train"), read_split("test")
-    if train is None or test is None:
-        parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see README.md beside this script)")
-    images, labels = train
-    network = ResNet20().to(memory_format=torch.channels_last)
+    images, labels = read_split("train")
+    test = read_split("test")
+    network = ResNet(options.layers).to(memory_format=torch.channels_last)
     if options.start is not None:
         network.load_state_dict(load_file(options.start))
     steps = options.epochs * (len(images) // BATCH)
@@ -81,7 +69,7 @@ def main() -> None:  # noqa: PLR0915 - a script, read from top to bottom
 
     decay = options.average
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
-    progress = options.out.with_suffix(".progress.pt")
+    progress = out.with_suffix(".progress.pt")
     first = 0
     if progress.exists():
         state = torch.load(progress, weights_only=True)
@@ -117,9 +105,9 @@ def main() -> None:  # noqa: PLR0915 - a script, read from top to bottom
         )
 
     final = network if average is None else average.module
-    save_file({k: v.contiguous() for k, v in final.state_dict().items()}, options.out)
+    save_file({k: v.contiguous() for k, v in final.state_dict().items()}, out)
     progress.unlink(missing_ok=True)
-    print(f"test accuracy {accuracy(final, *test):.2f} %, written to {options.out.name}")
+    print(f"test accuracy {accuracy(final, *test):.2f} %, written to {out.name}")
 
 
 if __name__ == "__main__":
