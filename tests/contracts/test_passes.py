@@ -20,10 +20,10 @@ PASSES = names("hwcomp.passes")
 TARGET = target.load("x86_64")
 
 
-def make_pass(name: str) -> Pass:
+def make_pass(name: str, *batches: tuple[Tensor, ...]) -> Pass:
     cls = load("hwcomp.passes", name, "PASS")
-    wanted = {field.name for field in dataclasses.fields(cls)}
-    transform: Pass = cls(target=TARGET) if "target" in wanted else cls()
+    given = {"target": TARGET, "batches": batches}
+    transform: Pass = cls(**{field.name: given[field.name] for field in dataclasses.fields(cls) if field.name in given})
     return transform
 
 
@@ -103,7 +103,7 @@ AWKWARD = {"awkward": Awkward, "shared": Shared, "shared_relu": SharedRelu, "cla
 
 def check(name: str, program: Program) -> PassResult:
     """Apply a pass and check all that it promises."""
-    transform, before = make_pass(name), snapshot(program)
+    transform, before = make_pass(name, program.example_inputs), snapshot(program)
     result = transform(program)
     assert_same(before, snapshot(program))
     result.program.module.graph.lint()
@@ -163,7 +163,7 @@ def test_it_keeps_its_promises_on_awkward_networks(name: str, kind: str) -> None
 def test_some_pass_declines_on_the_awkward_network() -> None:
     """Otherwise the check of reasons above would be empty."""
     program = program_of(Awkward(), torch.randn(1, 3, 6, 6))
-    notes = [note for name in PASSES for note in make_pass(name)(program).notes]
+    notes = [note for name in PASSES for note in make_pass(name, program.example_inputs)(program).notes]
     assert {note.site for note in notes} >= {"first", "norm", "conv", "pool", "hardswish"}
 
 
@@ -171,14 +171,15 @@ def test_some_pass_declines_on_the_awkward_network() -> None:
 def test_every_pass_leaves_its_mark_somewhere(name: str, make_network) -> None:
     """A pass that never changes anything on these networks is not tested by them."""
     networks = [make_network(n) for n in ("chain", "residual", "attention")]
-    assert any(make_pass(name)(trace(network.model, network.inputs)).changed for network in networks)
+    programs = [trace(network.model, network.inputs) for network in networks]
+    assert any(make_pass(name, program.example_inputs)(program).changed for program in programs)
 
 
 @pytest.mark.parametrize("name", PASSES)
 def test_the_network_still_trains(name: str, make_network) -> None:
     """Weights stay parameters that gradients reach."""
     network = make_network("residual")
-    result = make_pass(name)(trace(network.model, network.inputs)).program.module
+    result = make_pass(name, network.inputs)(trace(network.model, network.inputs)).program.module
     result(*network.inputs).square().sum().backward()
     weights = [p for key, p in result.named_parameters() if key.endswith("weight")]
     assert weights
