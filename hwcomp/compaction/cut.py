@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hwcomp.compaction.kept import Gone
+from hwcomp.errors import PassError
 from hwcomp.groups.call import map_tensors
 from hwcomp.groups.model import Groups
 from hwcomp.groups.shadow import compacted, core, numbers
@@ -18,28 +19,22 @@ def cut_values(value: Any, gone: Gone) -> Any:
 
 
 def _cut_shadow(ids: Tensor, gone: Gone) -> Tensor:
-    small = core(ids)
-    removed = gone[numbers(small)]
-    if not removed.any():
+    if not gone[numbers(core(ids))].any():
         return ids
-    axis = axis_of(removed)
-    stays = torch.from_numpy(np.flatnonzero(~_along(removed, axis)))
-    shape = list(ids.shape)
-    shape[axis] = len(stays)
-    return compacted(small.index_select(axis, stays).expand(shape))
+    for axis in range(ids.ndim):
+        removed = removed_along(ids, axis, gone)
+        if removed.any():
+            stays = torch.from_numpy(np.flatnonzero(~removed))
+            shape = [*ids.shape[:axis], len(stays), *ids.shape[axis + 1 :]]
+            return compacted(core(ids).index_select(axis, stays).expand(shape))
+    raise PassError("A tensor would lose a part that is no slice of it; please report this network.")
 
 
-def axis_of(removed: Gone) -> int:
-    """Return the axis along which removed channels lie."""
-    axes = [axis for axis in range(removed.ndim) if (removed != removed.take([0], axis)).any()]
-    assert len(axes) == 1, "a group keeps one channel, and tensors stay rectangular"
-    return axes[0]
-
-
-def _along(removed: Gone, axis: int) -> Gone:
-    """Return whether each entry along an axis is removed."""
-    along: Gone = np.moveaxis(removed, axis, 0).reshape(removed.shape[axis], -1)[:, 0]
-    return along
+def removed_along(ids: Tensor, axis: int, gone: Gone) -> Gone:
+    """Return for each entry along an axis of a shadow whether all that it holds is removed."""
+    small = core(ids)
+    removed = np.moveaxis(gone[numbers(small)], axis, 0).reshape(small.shape[axis], -1).all(axis=1)
+    return np.broadcast_to(removed, (ids.shape[axis],))
 
 
 def kept_entries(groups: Groups, gone: Gone) -> dict[str, list[tuple[int, Tensor]]]:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from hwcomp.compaction.cut import removed_along
 from hwcomp.compaction.kept import Gone
 from hwcomp.groups.movement import indexed_axes
-from hwcomp.groups.shadow import vector
 from hwcomp.groups.walk import filled
 
 Values = Mapping[str, Any]
@@ -54,7 +54,7 @@ class Edit:
 
     def moved(self, axis: int, position: int) -> int:
         """Return where a boundary between entries along an axis of the input comes to stand."""
-        return int((~self.gone[vector(self.source, axis)[:position]]).sum())
+        return int((~removed_along(self.source, axis, self.gone)[:position]).sum())
 
 
 def rewrite(edit: Edit) -> None:
@@ -78,35 +78,58 @@ def _frozen_numbers(edit: Edit, arguments: Any) -> Any:
     return fx.node.map_arg(arguments, number)
 
 
-def _sizes(position: int, name: str) -> Callable[[Edit], None]:
-    """Rewrite a call that is given the shape of its result, as one sequence or as several arguments."""
+def _reshape(edit: Edit) -> None:
+    """Sizes of a reshape; one that was computed and comes out wrong is left to PyTorch, whatever the batch."""
+    sizes = _given_sizes(edit, "shape")
+    if sizes is None:
+        return
+    if isinstance(sizes, fx.Node):
+        _set_sizes(edit, [-1 if axis == 0 else size for axis, size in enumerate(edit.wanted.shape)], "shape")
+        return
+    new = _corrected(edit, sizes)
+    computed = [
+        axis
+        for axis, (size, now) in enumerate(zip(sizes, new, strict=True))
+        if isinstance(size, fx.Node) and size is not now
+    ]
+    if computed and not any(isinstance(size, int) and size == -1 for size in new):
+        new[computed[0]] = -1
+    _set_sizes(edit, new, "shape")
 
-    def change(edit: Edit) -> None:
-        node, wanted = edit.node, list(edit.wanted.shape)
-        given: Any = node.args[position:] if len(node.args) > position else (node.kwargs.get(name, ()),)
-        sizes = given[0] if len(given) == 1 and not _is_number(edit, given[0]) else given
-        if isinstance(sizes, fx.Node):
-            if tuple(edit.after[sizes.name]) == tuple(wanted):
-                return
-            sizes = list(edit.before[sizes.name])
-            if wanted[0] == edit.result.shape[0]:
-                sizes[0] = -1
-        old = edit.result.shape
-        new = tuple(_size(edit, size, was, is_now) for size, was, is_now in zip(sizes, old, wanted, strict=True))
-        node.args = (*node.args[:position], new)
-        node.kwargs = {key: value for key, value in node.kwargs.items() if key != name}
 
-    return change
+def _expand(edit: Edit) -> None:
+    sizes = _given_sizes(edit, "size")
+    if sizes is not None:
+        _set_sizes(edit, edit.wanted.shape if isinstance(sizes, fx.Node) else _corrected(edit, sizes), "size")
+
+
+def _given_sizes(edit: Edit, name: str) -> Any:
+    """Return the sizes that a call is given, in one sequence or several arguments; None where they come out right."""
+    node = edit.node
+    given: Any = node.args[1:] if len(node.args) > 1 else (node.kwargs.get(name, ()),)
+    sizes = given if _is_number(edit, given[0]) else given[0]
+    if isinstance(sizes, fx.Node):
+        return None if tuple(edit.after[sizes.name]) == tuple(edit.wanted.shape) else sizes
+    return sizes if isinstance(sizes, (tuple, list)) and _corrected(edit, sizes) != list(sizes) else None
 
 
 def _is_number(edit: Edit, value: Any) -> bool:
     return isinstance(edit.after[value.name] if isinstance(value, fx.Node) else value, int)
 
 
-def _size(edit: Edit, size: Any, was: int, is_now: int) -> Any:
-    if isinstance(size, fx.Node):
-        return size if edit.after[size.name] == is_now else is_now
-    return size if was == is_now or size == -1 else is_now
+def _corrected(edit: Edit, sizes: Sequence[Any]) -> list[Any]:
+    """Return sizes, those replaced that would come out wrong."""
+    new = []
+    for size, was, is_now in zip(sizes, edit.result.shape, edit.wanted.shape, strict=True):
+        right = edit.after[size.name] == is_now if isinstance(size, fx.Node) else was == is_now or size == -1
+        new.append(size if right else is_now)
+    return new
+
+
+def _set_sizes(edit: Edit, sizes: Sequence[Any], name: str) -> None:
+    node = edit.node
+    node.args = (node.args[0], tuple(sizes))
+    node.kwargs = {key: value for key, value in node.kwargs.items() if key != name}
 
 
 def _unflatten(edit: Edit) -> None:
@@ -177,11 +200,11 @@ def _pad(edit: Edit) -> None:
     amounts = list(filled(given, edit.before))
     for position in range(0, len(amounts), 2):
         axis = edit.source.ndim - 1 - position // 2
-        ids = vector(edit.result, axis)
-        if edit.gone[ids].any():
+        stays = ~removed_along(edit.result, axis, edit.gone)
+        if not stays.all():
             before, after = amounts[position], amounts[position + 1]
-            amounts[position] = int((~edit.gone[ids[:before]]).sum())
-            amounts[position + 1] = int((~edit.gone[ids[len(ids) - after :]]).sum())
+            amounts[position] = int(stays[:before].sum())
+            amounts[position + 1] = int(stays[len(stays) - after :].sum())
     rest = edit.node.args[2:]
     edit.node.kwargs = {key: value for key, value in edit.node.kwargs.items() if key != "pad"}
     edit.node.args = (edit.node.args[0], tuple(amounts), *rest)
@@ -209,8 +232,8 @@ def _layer_norm(edit: Edit) -> None:
 
 
 REWRITES: dict[str, Callable[[Edit], None]] = {
-    **dict.fromkeys(("reshape", "view"), _sizes(1, "shape")),
-    **dict.fromkeys(("expand", "broadcast_to"), _sizes(1, "size")),
+    **dict.fromkeys(("reshape", "view"), _reshape),
+    **dict.fromkeys(("expand", "broadcast_to"), _expand),
     **dict.fromkeys(("chunk", "split", "tensor_split"), _split),
     "unflatten": _unflatten, "getitem": _index, "narrow": _narrow, "select": _select, "pad": _pad,
     "squeeze": _squeeze, "layer_norm": _layer_norm,
