@@ -81,11 +81,6 @@ class Epoch:
             again = f" in epoch {self._number + 1}; {AGAIN}" if self._number else "; give at least one batch"
             raise InputError(f"{self._data.name} yields nothing{again}.")
 
-    def count(self) -> int:
-        """Read the data once, only to count its batches."""
-        with self._stream.active(), reading(self._data.name):
-            return sum(1 for _ in self._source)
-
 
 def readable_once(data: TrainData) -> bool:
     """Return whether the data is an iterator, which is used up when it was read."""

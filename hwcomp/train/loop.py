@@ -71,7 +71,7 @@ class Run:
                 bar.share(self._timetable.share(position.step))
                 self._between()
         self._guard.keep(every=CHECK_STEPS)
-        parts.processes.average_buffers(parts.weights.model)
+        parts.processes.average_buffers(parts.weights.models)
         seed_all(parts.config.seed, "epoch", position.epoch)
         parts.hooks.after_epoch(self._state(torch.tensor(position.loss), position.epoch + 1))
         metric = self._validate()
@@ -87,7 +87,7 @@ class Run:
         if parts.file.path is None:
             return
         self._guard.look()
-        parts.processes.average_buffers(parts.weights.model)
+        parts.processes.average_buffers(parts.weights.models)
         self._timetable.saved()
         if not parts.processes.main:
             return

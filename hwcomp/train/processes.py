@@ -5,6 +5,7 @@ the user gave, however many processes there are. Gradients are summed by hand, w
 ``DistributedDataParallel`` that allows objectives that run the network several times, or parts of it.
 """
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ class Processes:
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # accelerate tells of the threads that it chooses
-            state = PartialState()
+            state = PartialState(cpu=_only_cpu())
         self.device: torch.device = state.device
         self.rank: int = state.process_index
         self.count: int = state.num_processes
@@ -75,9 +76,11 @@ class Processes:
 
     def summed(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over the processes."""
-        if self.count > 1:
-            dist.all_reduce(values)
-        return values
+        if self.count == 1:
+            return values
+        there = values.to(self.device)
+        dist.all_reduce(there)
+        return there
 
     def agreed(self, value: T) -> T:
         """Return the main process's value in all of them."""
@@ -94,13 +97,19 @@ class Processes:
             for tensor in (*model.parameters(), *model.buffers()):
                 dist.broadcast(tensor.detach(), 0)
 
-    def average_buffers(self, model: nn.Module) -> None:
+    def average_buffers(self, models: Sequence[nn.Module]) -> None:
         """Average what each process gathered from its own samples: running statistics."""
         if self.count > 1:
-            for buffer in model.buffers():
+            for buffer in (buffer for model in models for buffer in model.buffers()):
                 if buffer.is_floating_point():
                     dist.all_reduce(buffer)
                     buffer.div_(self.count)
+
+
+def _only_cpu() -> bool:
+    """Return whether processes have to talk over the CPU; accelerate must be told, or takes each for the only one."""
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}
+    return wanted or ("LOCAL_RANK" in os.environ and not torch.accelerator.is_available())
 
 
 def _cut(targets: Any, start: int, stop: int, size: int) -> Any:

@@ -29,24 +29,27 @@ class Reader:
 
     def _must_plan(self) -> bool:
         config = self._config
-        return config.minutes is None and (config.schedule != "constant" or config.warmup > 0)
+        return config.epochs is not None and (config.schedule != "constant" or config.warmup > 0)
 
     def _count(self) -> int | None:
         """Read data that does not know its length once, to plan the schedule."""
-        if not readable_once(self._data):
-            return Epoch(self._data, self._config.seed, self._position.epoch).count()
-        self._speaker.tell(
-            f"{self._data.name} does not tell how many batches it has, so the learning rate stays constant."
-        )
-        return None
+        if readable_once(self._data):
+            self._speaker.tell(
+                f"{self._data.name} does not tell how many batches it has, so the learning rate stays constant."
+            )
+            return None
+        count = 0
+        for _ in Epoch(self._data, self._config.seed, self._position.epoch):
+            self._stop_if_asked()
+            count += 1
+        return count
 
     def _unused(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         position = self._position
         expected = {0: position.first_batch, position.batch - 1: position.last_batch}
         for index in range(position.batch):
             batch = next(batches, None)
-            if self._pressed.once:  # the checkpoint to which this leads is there already
-                raise KeyboardInterrupt
+            self._stop_if_asked()
             if batch is None or (index in expected and batch_digest(batch.inputs, batch.targets) != expected[index]):
                 found = "fewer" if batch is None else "other"
                 self._speaker.tell(
@@ -56,3 +59,8 @@ class Reader:
                 if batch is None:
                     return
         yield from batches
+
+    def _stop_if_asked(self) -> None:
+        """Before the first step there is nothing to save that is not saved already."""
+        if self._pressed.once:
+            raise KeyboardInterrupt

@@ -50,7 +50,7 @@ def validate(model: nn.Module, validation: Validation, processes: Processes) -> 
                 batch = processes.moved(Batch(inputs=inputs, targets=targets))
                 score = _score(validation.metric, forward(model, batch.inputs), batch.targets)
                 total += torch.tensor([score * batch.size, batch.size], dtype=torch.float64)
-    summed, samples = processes.summed(total.to(processes.device)).tolist()
+    summed, samples = processes.summed(total).tolist()
     return float(summed / samples)
 
 

@@ -50,6 +50,11 @@ class Weights:
         """The network that is validated and given back."""
         return self.model if self.average is None else self.average
 
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """The network and its average, if it has one."""
+        return (self.model,) if self.average is None else (self.model, self.average)
+
     def stepped(self) -> None:
         """Take the new weights into the average."""
         if self._average is not None:
