@@ -38,7 +38,7 @@ def gather_gradients(
         with torch.enable_grad():
             value = loss(twin(*inputs), targets)
         _check(value)
-        value.backward()
+        torch.autograd.backward(value)
         count += 1
     if count == 0:
         raise InputError("There are no batches to gather gradients from; give at least one.")
