@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwcomp.compaction.cut import cut_values, kept_entries
+from hwcomp.compaction.finished import finished
 from hwcomp.compaction.kept import Gone, Kept, gone_ids
 from hwcomp.compaction.resize import resize
 from hwcomp.compaction.rewrite import Edit, rewrite
@@ -20,7 +21,7 @@ from hwcomp.groups.movement import apply
 from hwcomp.groups.operators import MOVES, name_of
 from hwcomp.groups.walk import asked, call_of
 from hwcomp.ops import module_of, shape_of
-from hwcomp.program import Program, finish
+from hwcomp.program import Program
 
 
 def compact(program: Program, groups: Groups, kept: Kept) -> Program:
@@ -40,32 +41,22 @@ def compact(program: Program, groups: Groups, kept: Kept) -> Program:
         PassError: a call could not be rewritten.
     """
     gone = gone_ids(groups, kept)
-    result = replace(program, module=copy.deepcopy(program.module))
-    _shrink_parameters(result.module, groups, gone)
+    result = replace(program, module=copy.deepcopy(program.module, _smaller(program.module, groups, gone)))
     _rewrite_calls(result, groups, gone)
-    return _checked(finish(result), groups, gone)
+    return _checked(finished(result), groups, gone)
 
 
-def _shrink_parameters(module: fx.GraphModule, groups: Groups, gone: Gone) -> None:
-    """Replace parameters and buffers by smaller ones; those that several modules share stay shared."""
-    kept = kept_entries(groups, gone)
+def _smaller(module: fx.GraphModule, groups: Groups, gone: Gone) -> dict[int, Tensor]:
+    """Return smaller parameters and buffers by the identity of those whose place they take in a copy."""
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     smaller: dict[int, Tensor] = {}
-    tensors = {**dict(_parameters(module)), **dict(module.named_buffers(remove_duplicate=False))}
-    for path, axes in kept.items():
-        tensor = tensors[path]
-        small = tensor.detach()
+    for path, axes in kept_entries(groups, gone).items():
+        small = tensors[path].detach()
         for axis, entries in axes:
             small = small.index_select(axis, entries.to(small.device))
-        is_parameter = isinstance(tensor, nn.Parameter)
-        smaller[id(tensor)] = nn.Parameter(small, requires_grad=tensor.requires_grad) if is_parameter else small
-    for path, tensor in tensors.items():
-        if id(tensor) in smaller:
-            owner, _, name = path.rpartition(".")
-            setattr(module.get_submodule(owner), name, smaller[id(tensor)])
-
-
-def _parameters(module: nn.Module) -> Mapping[str, Tensor]:
-    return dict(module.named_parameters(remove_duplicate=False))
+        is_parameter = isinstance(tensors[path], nn.Parameter)
+        smaller[id(tensors[path])] = nn.Parameter(small, tensors[path].requires_grad) if is_parameter else small
+    return smaller
 
 
 def _rewrite_calls(program: Program, groups: Groups, gone: Gone) -> None:

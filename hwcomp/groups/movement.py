@@ -38,7 +38,7 @@ def indexed(call: Call) -> Any:
         raise UnknownOperatorError("it is indexed by a tensor")
     for axis, part in zip(indexed_axes(parts, source.ndim), parts, strict=True):
         if isinstance(part, slice) and part.step not in (None, 1):
-            call.ledger.keep_constant(source, [axis], f"{call.node.name} takes every {part.step}th of its channels")
+            call.ledger.keep_constant(source, [axis], f"{call.node.name} takes its channels in steps of {part.step}")
     return compacted(source[index])
 
 

@@ -68,6 +68,8 @@ def _called(node: fx.Node, values: Values, ledger: Ledger, paths: dict[int, str]
     call = call_of(node, values, ledger, paths)
     described = node.meta.get("tensor_meta")
     if described is None:
+        if call.name not in QUERIES:
+            _freeze(ledger, (call.args, call.kwargs), f"{node.name} ({call.name}) makes something else of its values")
         return asked(call)
     if not call.tensors() and call.name != "getitem":
         return _blank(described)
