@@ -1,6 +1,7 @@
 """What importances compute, how gradients are gathered, and functions of the user's own."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,15 @@ def test_a_function_of_the_users_own(own: Path, program, group) -> None:
     assert not importance.needs_gradients
     own.write_text("NEEDS_GRADIENTS = True\n" + OWN)
     assert load_importance(f"{own}:largest").needs_gradients
+
+
+def test_the_function_of_the_guide_works(tmp_path: Path, program, group) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "importance.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "mine.py").write_text(example)
+    scores = load_importance(f"{tmp_path}/mine.py:largest_weight")(program.module, group)
+    both = [layer.weight.detach().abs().amax((1, 2, 3)) for layer in (program.module.a, program.module.b)]
+    assert torch.equal(scores, torch.maximum(*both))
 
 
 def test_a_function_without_a_file(program, group) -> None:

@@ -51,7 +51,9 @@ def recalibrated(program: Program, some: tuple[tuple[Tensor, ...], ...]) -> nn.M
 
 def test_statistics_are_the_mean_over_batches_as_in_training() -> None:
     """The inputs of the second BatchNorm are what the first makes by the statistics of the batch, without dropout."""
-    network, given = Net().eval(), batches()
+    network, given = Net(), batches()
+    network(torch.randn(4, 3, 8, 8))
+    network.eval()
     renewed = recalibrated(trace(network, EXAMPLE), given)
     first = [network.conv1(x) for (x,) in given]
     second = [network.conv2(torch.relu(nn.functional.batch_norm(x, None, None, training=True))) for x in first]
