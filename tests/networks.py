@@ -393,6 +393,32 @@ class Gates(nn.Module):
         return self.last(torch.softmax(self.fourth(x), dim=1))
 
 
+@network(2, 3, 8, 8)
+class LinearAttention(nn.Module):
+    """Attention whose cost is linear in the tokens, by einsum, heads within the batch, and a product of two streams."""
+
+    def __init__(self, width: int = 8, heads: int = 2) -> None:
+        super().__init__()
+        self.heads, self.size = heads, 3
+        self.stem = nn.Conv2d(3, width, 2, 2)
+        self.qkv, self.out = nn.Linear(width, 3 * heads * 3), nn.Linear(heads * 3, width)
+        self.left, self.right = nn.Linear(width, 6), nn.Linear(width, 6)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).permute(0, 2, 1)
+        n, t, _ = x.shape
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (
+            part.reshape(n, t, self.heads, self.size).transpose(1, 2).reshape(n * self.heads, t, self.size)
+            for part in (q, k, v)
+        )
+        context = torch.einsum("btd,bte->bde", k.softmax(1), v)
+        mixed = torch.einsum("btd, bde -> bte", q, context)
+        x = x + self.out(mixed.view(n, self.heads, t, self.size).transpose(1, 2).reshape(n, t, -1))
+        return self.head(torch.einsum("nic,njc->nij", self.left(x), self.right(x)).mean(1))
+
+
 class Random(nn.Module):
     """Random blocks after one another, each of which may change the width."""
 

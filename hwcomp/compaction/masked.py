@@ -44,7 +44,7 @@ def masked(program: Program, groups: Groups, kept: Kept) -> Program:
         if node.op in ("call_module", "call_function") and name_of(node, module_of(node)) in NORMS:
             stays = ~gone[numbers(core(groups.values[node.all_input_nodes[0].name]))]
             if not stays.all():
-                _mask_norm(result, node, torch.from_numpy(stays), groups)
+                _mask_norm(result, node, torch.from_numpy(stays).to(program.example_inputs[0].device), groups)
     return finished(result)
 
 

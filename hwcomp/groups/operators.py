@@ -6,6 +6,7 @@ from torch import fx, nn
 
 from hwcomp.groups import layers, movement, products, reductions
 from hwcomp.groups.call import Handler
+from hwcomp.groups.einsum import einsum
 from hwcomp.groups.elementwise import elementwise
 
 
@@ -63,6 +64,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle", "ChannelShuffle"), movement.channel_shuffled),
     **dict.fromkeys(("glu", "GLU"), movement.gated_linear_unit),
     "getitem": movement.indexed, "pad": movement.padded, "roll": movement.rolled,
+    "einsum": einsum,
     "Linear": layers.linear, "Embedding": layers.embedding, "GroupNorm": layers.group_norm,
     "layer_norm": layers.functional_layer_norm, "scaled_dot_product_attention": products.attention,
 }  # fmt: skip
