@@ -109,7 +109,7 @@ class Run:
     def _resume(self) -> None:
         parts = self.parts
         found = parts.file.read()
-        if found is None:
+        if not parts.processes.all_have(found) or found is None:
             return
         self.position = Position.of(found.facts["position"])
         parts.weights.restore(Snapshot(tensors=found.tensors, plain=found.facts["plain"]))

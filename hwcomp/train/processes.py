@@ -91,6 +91,10 @@ class Processes:
         agreed: T = values[0]
         return agreed
 
+    def all_have(self, thing: object | None) -> bool:
+        """Return whether every process has something, not None."""
+        return float(self.summed(torch.tensor([float(thing is not None)]))) == self.count
+
     def equalise(self, model: nn.Module) -> None:
         """Give every process the main one's parameters and buffers."""
         if self.count > 1:

@@ -18,7 +18,11 @@ import torch
 def seed_all(*parts: int | str) -> None:
     """Seed the global generators by a hash of the parts."""
     state = hashlib.sha256(repr(parts).encode()).digest()
-    torch.manual_seed(int.from_bytes(state[:8], "little") >> 1)
+    seed = int.from_bytes(state[:8], "little") >> 1
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed is slow where no GPU is in use
+    cuda: Any = torch.cuda
+    if cuda.is_initialized():
+        cuda.manual_seed(seed)
     np.random.seed(int.from_bytes(state[8:12], "little"))  # noqa: NPY002 - augmentations use the global state
     random.seed(state[12:20])
 

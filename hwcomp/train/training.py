@@ -96,7 +96,7 @@ def train(  # noqa: PLR0913 - each is a part that a method may bring
         belongs = {
             "key": key,
             "config": config.facts(),
-            "model": model_digest(model),
+            "model": model_digest(weights.model),
             "data": [data.name, data.steps, [list(x.shape) for x in data.example_inputs]],
             "optimiser": _description(weights.optimiser),
         }

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 SCRIPT = """
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from hwcomp.train import TrainConfig, TrainData, Validation, task_objective, train
+from hwcomp.train import Hooks, TrainConfig, TrainData, Validation, task_objective, train
 from hwcomp.train.processes import Processes
 from hwcomp.workload import top1
 
@@ -40,6 +41,11 @@ def data():
         yield x[index] + 0.01 * torch.rand(1), y[index]
 
 
+def stop(state):
+    if state.step == int(sys.argv[1]):
+        raise SystemExit(3)
+
+
 for name, model in MODELS.items():
     config = TrainConfig(epochs=5, checkpoint_s=0, clip=0.5, ema=0.8)
     trained = train(
@@ -47,6 +53,7 @@ for name, model in MODELS.items():
         TrainData(batches=data if name == "linear" else lambda: list(data())[:-1], example_inputs=(x[:1],)),
         config,
         objective=task_objective(F.cross_entropy, nn.Linear(6, 3) if name == "norm" else None, config),
+        hooks=Hooks(after_step=stop),
         validation=Validation(batches=[((a,), b) for a, b in zip(x.split(25), y.split(25))], metric=top1),
         checkpoint=Path(f"{name}.checkpoint"),
     )
@@ -56,16 +63,20 @@ for name, model in MODELS.items():
 """
 
 
-def outcomes(folder: Path, processes: int) -> dict[str, Any]:
-    folder.mkdir()
+def run(folder: Path, processes: int, stop: int = 0) -> int:
+    folder.mkdir(exist_ok=True)
     (folder / "script.py").write_text(SCRIPT)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] * (processes > 1)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, "script.py"]
+    command = [sys.executable, *launcher, "script.py", str(stop)]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert stop or done.returncode == 0, done.stderr
+    return done.returncode
+
+
+def outcomes(folder: Path, processes: int) -> dict[str, Any]:
     names = [f"{name}-{rank}" for name in ("linear", "norm") for rank in range(processes)]
     return {
         name: (json.loads((folder / f"{name}.json").read_text()), load_file(folder / f"{name}.safetensors"))
@@ -73,7 +84,11 @@ def outcomes(folder: Path, processes: int) -> dict[str, Any]:
     }
 
 
-def test_two_processes_do_as_one(tmp_path: Path) -> None:
+def test_two_processes_do_as_one_also_when_they_were_interrupted(tmp_path: Path) -> None:
+    run(tmp_path / "one", 1)
+    assert run(tmp_path / "two", 2, stop=21) != 0
+    assert (tmp_path / "two" / "linear.checkpoint").exists()
+    run(tmp_path / "two", 2)
     one, two = outcomes(tmp_path / "one", 1), outcomes(tmp_path / "two", 2)
     (expected, notes), weights = one["linear-0"]
     assert notes == []
