@@ -58,6 +58,8 @@ class Call:
 
     def path(self, tensor: object) -> str:
         """Return the path of a parameter or buffer."""
+        if id(tensor) not in self.paths:
+            raise UnknownOperatorError("its weight is computed from other parameters")
         return self.paths[id(tensor)]
 
     def tensors(self) -> list[Tensor]:

@@ -44,13 +44,15 @@ class Slot:
 class Ledger:
     """Ids, their unions, and what keeps them from being removed.
 
-    Unions are only written down here; `classes` finds what follows from them.
+    Unions are only written down here; `classes` finds what follows from them. ``hidden`` are the paths of parameters
+    that something uses in a way that was not followed.
     """
 
     def __init__(self) -> None:
         self.size = 1
         self.slots: dict[tuple[str, int], Slot] = {}
         self.parameters: dict[str, Tensor] = {}
+        self.hidden: set[str] = set()
         self.constants: list[Constant] = []
         self.broadcasts: list[Broadcast] = []
         self.reasons: list[str] = []

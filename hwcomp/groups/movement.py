@@ -9,9 +9,14 @@ from torch import Tensor, fx
 from hwcomp.groups.call import Call, UnknownOperatorError, map_tensors
 from hwcomp.groups.shadow import compacted, first, spread, together, varied, vector
 
+SEVERAL = ("cat", "concat", "concatenate", "stack", "view_as", "reshape_as")
+"""Operators of several tensors; to all others a second one would say where values go."""
+
 
 def moved(call: Call) -> Any:
     """Apply the operator to the shadow itself."""
+    if call.name not in SEVERAL and len(call.tensors()) > 1:
+        raise UnknownOperatorError("where values go depends on a tensor")
     return map_tensors(apply(call), compacted)
 
 

@@ -32,7 +32,7 @@ def walk(program: Program, ledger: Ledger) -> Values:
             _freeze(ledger, filled(node.args, values), "the network gives it as an output")
         else:
             values[node.name] = _called(node, values, ledger, paths)
-    _freeze_hidden(program, ledger, paths)
+    _freeze_hidden(ledger)
     return values
 
 
@@ -71,7 +71,7 @@ def _called(node: fx.Node, values: Values, ledger: Ledger, paths: dict[int, str]
         if call.name not in QUERIES:
             _freeze(ledger, (call.args, call.kwargs), f"{node.name} ({call.name}) makes something else of its values")
         return asked(call)
-    if not call.tensors() and call.name != "getitem":
+    if not call.tensors() and call.module is None and call.name != "getitem":
         return _blank(described)
     handler = HANDLERS.get(call.name)
     reason = f"{node.name} ({call.name.strip('<>')}) is not understood"
@@ -84,6 +84,8 @@ def _called(node: fx.Node, values: Values, ledger: Ledger, paths: dict[int, str]
             if _fits(result, described):
                 return result
     _freeze(ledger, (call.args, call.kwargs), reason)
+    if call.module is not None:
+        ledger.hidden |= {paths[id(tensor)] for tensor in call.module.parameters()}
     return _blank(described)
 
 
@@ -122,23 +124,15 @@ def _freeze(ledger: Ledger, values: Any, reason: str) -> None:
         ledger.freeze(numbers(core(ids)).reshape(-1), reason)
 
 
-def _freeze_hidden(program: Program, ledger: Ledger, paths: dict[int, str]) -> None:
-    """Keep parameters that are also used in a way that was not followed: by opaque modules, or as they are."""
-    used = {paths[id(tensor)] for name, tensor in _owned_by_unknown(program) if id(tensor) in paths}
-    sliced = {path for path, _ in ledger.slots}
+def _freeze_hidden(ledger: Ledger) -> None:
+    """Keep parameters that are also used in a way that was not followed, or as they are beside a layer's use."""
+    layered = {path for path, _ in ledger.slots}
     for (path, _), slot in ledger.slots.items():
-        if path in used or path in ledger.parameters:
+        if path in ledger.hidden or path in ledger.parameters:
             ledger.freeze(slot.ids, f"{path} is also used by something that is not understood")
     for path, ids in ledger.parameters.items():
-        if path in used or path in sliced:
+        if path in ledger.hidden or path in layered:
             ledger.freeze(numbers(ids).reshape(-1), f"{path} is also used by something that is not understood")
-
-
-def _owned_by_unknown(program: Program) -> Iterable[tuple[str, Tensor]]:
-    for node in program.nodes:
-        module = module_of(node)
-        if module is not None and name_of(node, module) not in HANDLERS:
-            yield from module.named_parameters()
 
 
 def _blank(described: Any) -> Any:

@@ -139,13 +139,38 @@ def test_what_stays_says_why() -> None:
         (lambda n, x: n.last(n.first(x)[:, [2, 1, 0]]), "is not understood: it is indexed by a tensor"),
         (lambda n, x: n.last(n.first(x)) + n.first(x).amax(), "add broadcasts it over other channels"),
         (lambda n, x: n.last(torch.fft.fft(n.first(x), dim=2).real), "is not understood"),
+        (lambda n, x: n.last(n.first(x).repeat_interleave((x[0, 0, 0] * 0 + 1).int(), dim=2)), "depends on a tensor"),
     ],
-    ids=["input", "mean", "normalize", "cumsum", "roll", "step", "lrn", "index", "amax", "fft"],
+    ids=["input", "mean", "normalize", "cumsum", "roll", "step", "lrn", "index", "amax", "fft", "repeats"],
 )
 def test_channels_that_something_else_depends_on_stay(function: Callable[[Net, Tensor], Tensor], said: str) -> None:
     groups = found(function, first=nn.Conv2d(3, 3, 1), last=nn.Conv2d(3, 2, 1))
     assert "first" not in widths(groups)
     assert re.search(said, reason(groups, "first"))
+
+
+def test_a_shuffle_ties_the_fewest_channels() -> None:
+    assert widths(groups_of("ShuffleNet")) == {
+        "stem_0": 3, "stem_0_1": 3, "stem_0_2": 6, "units_0_branch_0_0": 6, "units_1_branch_0_0": 6, "last_0": 10,
+    }  # fmt: skip
+
+
+def test_channels_beside_fixed_ones_of_another_group_stay() -> None:
+    groups = found(
+        lambda n, x: n.last(n.grouped(torch.cat((x, n.first(x)), 1))),
+        first=nn.Conv2d(3, 3, 1), grouped=nn.Conv2d(6, 4, 1, groups=2), last=nn.Conv2d(4, 2, 1),
+    )  # fmt: skip
+    assert widths(groups) == {"grouped": 2}
+    assert reason(groups, "first") == "grouped has groups of one size, and some of its channels stay"
+
+
+def test_layers_whose_weight_is_computed_stay() -> None:
+    groups = found(
+        lambda n, x: n.last(n.normed(n.first(x))),
+        first=nn.Conv2d(3, 4, 1), normed=nn.utils.spectral_norm(nn.Conv2d(4, 5, 1)), last=nn.Conv2d(5, 2, 1),
+    )  # fmt: skip
+    assert widths(groups) == {}
+    assert reason(groups, "first") == "normed (Conv2d) is not understood: its weight is computed from other parameters"
 
 
 class Opaque(nn.Module):
