@@ -105,6 +105,35 @@ def test_keeping_everything_changes_nothing() -> None:
         assert small.module.code == program.module.code
 
 
+class Scaled(nn.Module):
+    """Computes with the number of its channels, which is no size there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(x / x.shape[1] + torch.sigmoid(x).mul(other=x.size(1) ** -0.5))
+
+
+def test_numbers_that_are_no_sizes_stay_what_they_were() -> None:
+    program = traced(Scaled(), (2, 3, 4, 4))
+    check_equal(program, width_groups(program), {"first": [1, 2, 5]})
+
+
+def test_a_network_in_training_keeps_its_statistics_and_modes() -> None:
+    program = trace(NETWORKS["UNet"][0](), (torch.randn(2, 3, 16, 16),))
+    groups = width_groups(program)
+    program.module.train()
+    program.module.get_submodule("bottom.1").eval()
+    small = compact(program, groups, {"down1_0": [0, 5]}).module
+    assert torch.equal(small.get_submodule("down1.1").running_var, torch.ones(2))
+    assert small.training
+    assert small.get_submodule("down1.1").training
+    assert not small.get_submodule("bottom.1").training
+
+
 class Tied(nn.Module):
     """One embedding serves as the last layer, and one convolution serves twice."""
 

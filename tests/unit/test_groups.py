@@ -130,6 +130,7 @@ def test_what_stays_says_why() -> None:
     ("function", "said"),
     [
         (lambda n, x: n.last(n.first(x) + x), "add combines it with a tensor of fixed width"),
+        (lambda n, x: n.last(x * n.first(x)), "mul combines it with a tensor of fixed width"),
         (lambda n, x: n.last(n.first(x).mean(1, keepdim=True).expand(-1, 3, -1, -1)), "mean runs over the channels"),
         (lambda n, x: n.last(F.normalize(n.first(x))), "normalize runs over the channels"),
         (lambda n, x: n.last(n.first(x).cumsum(1)), "cumsum runs over the channels"),
@@ -141,7 +142,7 @@ def test_what_stays_says_why() -> None:
         (lambda n, x: n.last(torch.fft.fft(n.first(x), dim=2).real), "is not understood"),
         (lambda n, x: n.last(n.first(x).repeat_interleave((x[0, 0, 0] * 0 + 1).int(), dim=2)), "depends on a tensor"),
     ],
-    ids=["input", "mean", "normalize", "cumsum", "roll", "step", "lrn", "index", "amax", "fft", "repeats"],
+    ids=["input", "gate", "mean", "normalize", "cumsum", "roll", "step", "lrn", "index", "amax", "fft", "repeats"],
 )
 def test_channels_that_something_else_depends_on_stay(function: Callable[[Net, Tensor], Tensor], said: str) -> None:
     groups = found(function, first=nn.Conv2d(3, 3, 1), last=nn.Conv2d(3, 2, 1))
