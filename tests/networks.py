@@ -307,13 +307,18 @@ class Transformer(nn.Module):
 
 @network(2, 3, 8, 8)
 class Windows(nn.Module):
-    """Attention within shifted windows, one projection for queries, keys and values, a mixed-in mask."""
+    """Attention within shifted windows, one projection, a learned bias for each offset, a mask."""
 
     def __init__(self, width: int = 12, heads: int = 3) -> None:
         super().__init__()
         self.heads = heads
         self.embed = nn.Conv2d(3, width, 1)
         self.norm, self.qkv, self.proj = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.table = nn.Parameter(torch.randn(49, heads))
+        pixel = torch.arange(16)
+        row, column = pixel // 4, pixel % 4
+        offset = 7 * (row[:, None] - row + 3) + column[:, None] - column + 3
+        self.register_buffer("offset", offset)
         self.register_buffer("mask", torch.randn(16, 16))
         self.head = nn.Conv2d(width, 4, 1)
 
@@ -323,7 +328,8 @@ class Windows(nn.Module):
         n, h, w, c = shifted.shape
         windows = shifted.view(n, h // 4, 4, w // 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, c)
         q, k, v = self.qkv(windows).reshape(-1, 16, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
+        bias = self.table[self.offset.view(-1)].view(16, 16, self.heads).permute(2, 0, 1).unsqueeze(0)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias + self.mask)
         mixed = self.proj(mixed.transpose(1, 2).flatten(2))
         mixed = mixed.view(n, h // 4, w // 4, 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
         return self.head(x + torch.roll(mixed, (2, 2), (1, 2)).permute(0, 3, 1, 2))

@@ -99,7 +99,7 @@ def _resize(module: nn.Module, node: fx.Node, after: Mapping[str, Any], wanted: 
 def _check_move(node: fx.Node, after: Mapping[str, Any], wanted: Any) -> None:
     """Make sure that an operator that only moves values moves them as before."""
     call = _call(node, after)
-    if call.name not in MOVES and call.name != "getitem":
+    if call.name not in (*MOVES, "getitem") or (call.name == "getitem" and len(call.tensors()) > 1):
         return
     try:
         given = apply(call)

@@ -170,8 +170,8 @@ def _index(edit: Edit) -> None:
 
 
 def _index_part(edit: Edit, part: Any, old: Any, axis: int) -> Any:
-    if old is None or old is Ellipsis:
-        return old
+    if old is None or old is Ellipsis or isinstance(old, (Tensor, list)):
+        return part
     length = edit.source.shape[axis]
     shorter = edit.moved(axis, length) != length
     if not shorter and filled(part, edit.after) == old:

@@ -45,7 +45,7 @@ class Ledger:
     """Ids, their unions, and what keeps them from being removed.
 
     Unions are only written down here; `classes` finds what follows from them. ``hidden`` are the paths of parameters
-    that something uses in a way that was not followed.
+    that something uses in a way that was not followed; ``known`` are the values of integer buffers, by node.
     """
 
     def __init__(self) -> None:
@@ -53,6 +53,7 @@ class Ledger:
         self.slots: dict[tuple[str, int], Slot] = {}
         self.parameters: dict[str, Tensor] = {}
         self.hidden: set[str] = set()
+        self.known: dict[str, Tensor] = {}
         self.constants: list[Constant] = []
         self.broadcasts: list[Broadcast] = []
         self.reasons: list[str] = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from hwcomp.groups.call import Call, UnknownOperatorError, map_tensors
 from hwcomp.groups.shadow import compacted, first, spread, together, varied, vector
@@ -34,17 +34,31 @@ def apply(call: Call) -> Any:
 
 
 def indexed(call: Call) -> Any:
-    """Indexing with integers, slices, None and an ellipsis; a step along the channels would interleave them."""
+    """Indexing; a step along the channels would interleave them, and a list of numbers would permute them."""
     source, index = call.args
     if not isinstance(source, Tensor):
         return source[index]
-    parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, (Tensor, list, fx.Node)) for part in parts):
-        raise UnknownOperatorError("it is indexed by a tensor")
+    parts = _known_parts(call, index)
     for axis, part in zip(indexed_axes(parts, source.ndim), parts, strict=True):
-        if isinstance(part, slice) and part.step not in (None, 1):
+        if isinstance(part, (Tensor, list)):
+            call.ledger.keep_constant(source, [axis], f"{call.node.name} picks its channels by number")
+        elif isinstance(part, slice) and part.step not in (None, 1):
             call.ledger.keep_constant(source, [axis], f"{call.node.name} takes its channels in steps of {part.step}")
-    return compacted(source[index])
+    return compacted(source[parts])
+
+
+def _known_parts(call: Call, index: Any) -> tuple[Any, ...]:
+    """Return the parts of an index, integer buffers by their values."""
+    given: Any = call.node.args[1]
+    nodes = given if isinstance(given, tuple) else (given,)
+    parts = list(index if isinstance(index, tuple) else (index,))
+    for position, (node, part) in enumerate(zip(nodes, parts, strict=True)):
+        if isinstance(part, Tensor):
+            known = call.ledger.known.get(node.name)
+            if known is None or known.dtype == torch.bool:
+                raise UnknownOperatorError("it is indexed by a tensor that is not known")
+            parts[position] = known.cpu()
+    return tuple(parts)
 
 
 def indexed_axes(parts: tuple[Any, ...], rank: int) -> list[int]:

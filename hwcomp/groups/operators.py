@@ -27,7 +27,7 @@ ELEMENTWISE = _words("""
     sign round floor ceil erf where lerp addcmul addcdiv maximum minimum masked_fill eq ne lt le gt ge logical_and
     logical_or logical_not isnan nan_to_num dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout
     contiguous clone detach to float half bfloat16 double type type_as zeros_like ones_like full_like rand_like
-    randn_like empty_like expand_as identity
+    randn_like empty_like expand_as identity stochastic_depth
     Identity ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Softplus Softsign LogSigmoid Hardtanh Hardswish
     Hardsigmoid Hardshrink Softshrink Tanhshrink Threshold Tanh Sigmoid Dropout Dropout1d Dropout2d Dropout3d
     AlphaDropout FeatureAlphaDropout
@@ -72,7 +72,7 @@ HANDLERS: dict[str, Handler] = {
 QUERIES = frozenset({"size", "dim", "ndimension", "numel", "nelement", "len", "getattr", "is_floating_point"})
 """Functions and methods that ask a tensor for something else than a tensor."""
 
-LIBRARY = ("torch", "_operator", "builtins", "math")
+LIBRARY = ("torch", "torchvision", "_operator", "builtins", "math")
 
 
 def name_of(node: fx.Node, module: nn.Module | None) -> str:

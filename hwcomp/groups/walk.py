@@ -8,7 +8,8 @@ from torch.fx.passes.shape_prop import TensorMetadata
 
 from hwcomp.groups.call import Call, UnknownOperatorError, tensors_in
 from hwcomp.groups.ledger import Ledger
-from hwcomp.groups.operators import HANDLERS, QUERIES, name_of
+from hwcomp.groups.movement import apply
+from hwcomp.groups.operators import HANDLERS, MOVES, QUERIES, name_of
 from hwcomp.groups.shadow import blank, core, numbers, spread
 from hwcomp.ops import module_of, shape_of
 from hwcomp.program import Program
@@ -82,11 +83,22 @@ def _called(node: fx.Node, values: Values, ledger: Ledger, paths: dict[int, str]
             reason = f"{node.name} ({call.name}) is not understood: {str(error).splitlines()[0]}"
         else:
             if _fits(result, described):
+                _follow_known(call, values)
                 return result
     _freeze(ledger, (call.args, call.kwargs), reason)
     if call.module is not None:
         ledger.hidden |= {paths[id(tensor)] for tensor in call.module.parameters()}
     return _blank(described)
+
+
+def _follow_known(call: Call, values: Values) -> None:
+    """Compute what is moved out of integer buffers, so that it can serve as an index."""
+    known, sources = call.ledger.known, call.node.all_input_nodes
+    if call.name in MOVES and any(source.name in known for source in sources):
+        real = call_of(call.node, {**values, **known}, call.ledger, call.paths)
+        result = apply(real)
+        if isinstance(result, Tensor):
+            known[call.node.name] = result
 
 
 def asked(call: Call) -> Any:
@@ -112,6 +124,7 @@ def _attribute(node: fx.Node, program: Program, ledger: Ledger, paths: dict[int,
     if not isinstance(tensor, Tensor):
         return tensor
     if not tensor.is_floating_point() or id(tensor) not in paths:
+        ledger.known[node.name] = tensor
         return blank(tensor.shape)
     path = paths[id(tensor)]
     if tensor.ndim == 1:

@@ -105,6 +105,34 @@ def test_keeping_everything_changes_nothing() -> None:
         assert small.module.code == program.module.code
 
 
+class PlainNorms(nn.Module):
+    """Normalisations without weights, which would set removed channels to minus the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.group = nn.Conv2d(3, 8, 1), nn.GroupNorm(2, 8, affine=False)
+        self.second, self.layer = nn.Linear(8, 6), nn.LayerNorm(6, elementwise_affine=False)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.group(self.first(x)).permute(0, 2, 3, 1)
+        return self.last(self.layer(self.second(x)))
+
+
+def test_masked_norms_give_zero_where_channels_are_removed() -> None:
+    program = traced(PlainNorms(), (2, 3, 4, 4))
+    groups = width_groups(program)
+    kept = {"first": [1, 3], "second": [0, 5]}
+    check_equal(program, groups, kept)
+    same = masked(program, groups, kept).module
+    seen: dict[str, Tensor] = {}
+    for name in ("group_masked", "layer_masked"):
+        same.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
+    same(*program.example_inputs)
+    assert seen["group_masked"].abs().sum((0, 2, 3)).nonzero().flatten().tolist() == [1, 3, 5, 7]
+    assert seen["layer_masked"].abs().sum((0, 1, 2)).nonzero().flatten().tolist() == [0, 5]
+
+
 class Scaled(nn.Module):
     """Computes with the number of its channels, which is no size there."""
 

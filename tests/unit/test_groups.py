@@ -94,6 +94,7 @@ def test_whole_heads_are_removed() -> None:
     assert groups["qkv"].channels == 3
     assert member(groups, "qkv", "qkv.weight").index[1] == (4, 5, 6, 7, 16, 17, 18, 19, 28, 29, 30, 31)
     assert member(groups, "qkv", "proj.weight", 1).index[1] == (4, 5, 6, 7)
+    assert member(groups, "qkv", "table", 1).index == ((0,), (1,), (2,))
     assert {one.module for one in groups_of("Transformer")["attention_q"].members if one.role == "makes"} == {
         "attention.q", "attention.k", "attention.v",
     }  # fmt: skip
@@ -137,12 +138,27 @@ def test_what_stays_says_why() -> None:
         (lambda n, x: n.last(n.first(x).roll(1, 1)), "roll rotates its channels"),
         (lambda n, x: n.last(torch.cat((n.first(x)[:, ::2], x[:, 2:]), 1)), "takes its channels in steps of 2"),
         (lambda n, x: n.last(F.local_response_norm(n.first(x), 2)), r"local_response_norm.* is not understood"),
-        (lambda n, x: n.last(n.first(x)[:, [2, 1, 0]]), "is not understood: it is indexed by a tensor"),
+        (lambda n, x: n.last(n.first(x)[:, [2, 1, 0]]), "picks its channels by number"),
         (lambda n, x: n.last(n.first(x)) + n.first(x).amax(), "add broadcasts it over other channels"),
+        (lambda n, x: n.last(n.first(x)[:, x[0, 0, 0, :3].long() * 0]), "it is indexed by a tensor that is not known"),
         (lambda n, x: n.last(torch.fft.fft(n.first(x), dim=2).real), "is not understood"),
         (lambda n, x: n.last(n.first(x).repeat_interleave((x[0, 0, 0] * 0 + 1).int(), dim=2)), "depends on a tensor"),
     ],
-    ids=["input", "gate", "mean", "normalize", "cumsum", "roll", "step", "lrn", "index", "amax", "fft", "repeats"],
+    ids=[
+        "input",
+        "gate",
+        "mean",
+        "normalize",
+        "cumsum",
+        "roll",
+        "step",
+        "lrn",
+        "list",
+        "amax",
+        "index",
+        "fft",
+        "repeats",
+    ],
 )
 def test_channels_that_something_else_depends_on_stay(function: Callable[[Net, Tensor], Tensor], said: str) -> None:
     groups = found(function, first=nn.Conv2d(3, 3, 1), last=nn.Conv2d(3, 2, 1))
