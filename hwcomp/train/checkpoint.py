@@ -36,30 +36,25 @@ class CheckpointFile:
     Args:
         path: of the file; None for no checkpoints.
         belongs: what model, data and configuration it goes with; a file of others is not used.
-        tell: says a sentence.
+        tell: says a sentence, if it was not said before.
     """
 
     def __init__(self, path: Path | None, belongs: Mapping[str, Any], tell: Callable[[str], None]) -> None:
         self.path, self._tell = path, tell
         self._belongs = hashlib.sha256(json.dumps([FORMAT, belongs], sort_keys=True).encode()).hexdigest()
-        self._failed = False
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Replace the file; if the disk is full or read-only, keep the old one and say so once."""
+        """Replace the file; if the disk is full or read-only, keep the old one and say so."""
         if self.path is None:
             return
         header = json.dumps({"belongs": self._belongs, "facts": checkpoint.facts})
         try:
             write_atomically(self.path, save(dict(checkpoint.tensors), metadata={HEADER: header}))
         except OSError as error:
-            if not self._failed:
-                self._tell(
-                    f"The checkpoint '{self.path}' cannot be written ({error.strerror or error}); training goes on, "
-                    "and an older checkpoint stays as it was."
-                )
-            self._failed = True
-        else:
-            self._failed = False
+            self._tell(
+                f"The checkpoint '{self.path}' cannot be written ({error.strerror or error}); training goes on, "
+                "and an older checkpoint stays as it was."
+            )
 
     def read(self) -> Checkpoint | None:
         """Return what the file holds, or None if there is none that is whole and goes with this training."""

@@ -156,6 +156,18 @@ def test_biases_and_norms_do_not_decay_unless_asked_to() -> None:
     assert plain["1.weight"].norm() > 1.01 * everything["1.weight"].norm()
 
 
+def test_clipped_gradients_move_weights_no_further_than_the_rate_allows() -> None:
+    model = make_net()
+    before = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+    moved = []
+    for clip in (None, 0.1):
+        options: dict[str, Any] = {"epochs": 1, "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
+        after = run(batches()[:1], model=model, rate=1.0, clip=clip, **options).model
+        moved.append(float((torch.nn.utils.parameters_to_vector(after.parameters()) - before).detach().norm()))
+    assert moved[0] > 0.2
+    assert moved[1] == pytest.approx(0.1, rel=1e-3)
+
+
 def test_hooks_see_steps_and_change_weights_before_validation() -> None:
     steps: list[tuple[int, int, float]] = []
     epochs: list[tuple[int, int | None, float]] = []

@@ -134,6 +134,12 @@ def test_epochs_are_the_most_that_minutes_allow(clock: Clock) -> None:
     assert rates[-1] < 1e-3
 
 
+def test_epochs_that_are_never_reached_do_not_matter(clock: Clock) -> None:
+    alone = timed(clock, lambda _: 0.5, minutes=1)[1]
+    both = timed(clock, lambda _: 0.5, minutes=1, epochs=1000)[1]
+    assert both == pytest.approx(alone, abs=0.004)
+
+
 def test_data_without_a_length_is_counted_once() -> None:
     reads: list[int] = []
 
