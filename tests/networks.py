@@ -24,7 +24,7 @@ def network(*shape: int) -> Callable[[type[nn.Module]], type[nn.Module]]:
     return register
 
 
-def example(file: str, factory: str) -> nn.Module:
+def example(file: str, factory: str, **options: object) -> nn.Module:
     """Return a network of ``examples/imagenet_shapes``, its weights as PyTorch draws them."""
     path = Path(__file__).parents[1] / "examples" / "imagenet_shapes" / f"{file}.py"
     spec = importlib.util.spec_from_file_location(f"example_{file}", path)
@@ -32,7 +32,7 @@ def example(file: str, factory: str) -> nn.Module:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, factory)()
+    return getattr(module, factory)(**options)
 
 
 def alive(model: nn.Module) -> nn.Module:

@@ -150,14 +150,16 @@ def test_numbers_that_are_no_sizes_stay_what_they_were() -> None:
     check_equal(program, width_groups(program), {"first": [1, 2, 5]})
 
 
-def test_a_network_in_training_keeps_its_statistics_and_modes() -> None:
+def test_a_network_in_training_keeps_its_statistics_modes_and_what_is_not_trained() -> None:
     program = trace(NETWORKS["UNet"][0](), (torch.randn(2, 3, 16, 16),))
     groups = width_groups(program)
     program.module.train()
     program.module.get_submodule("bottom.1").eval()
+    program.module.get_submodule("down1.0").requires_grad_(False)
     small = compact(program, groups, {"down1_0": [0, 5]}).module
     assert torch.equal(small.get_submodule("down1.1").running_var, torch.ones(2))
     assert small.training
+    assert [name for name, one in small.named_parameters() if not one.requires_grad] == ["down1.0.weight"]
     assert small.get_submodule("down1.1").training
     assert not small.get_submodule("bottom.1").training
 
