@@ -20,7 +20,7 @@ from hwcomp.train.progress import Speaker
 from hwcomp.train.reader import Reader
 from hwcomp.train.seeds import seed_all
 from hwcomp.train.step import Stepper
-from hwcomp.train.timetable import Timetable
+from hwcomp.train.timetable import Between, Timetable
 from hwcomp.train.validation import Validation, validate
 from hwcomp.train.weights import Snapshot, Weights, copied, named_tensors, put_back, under
 
@@ -69,17 +69,16 @@ class Run:
             while not self._timetable.late and (batch := self._next(batches)) is not None:
                 self._step(batch)
                 bar.share(self._timetable.share(position.step))
-                self._between()
+                self._act(self._timetable.between(parts.pressed))
         self._guard.keep(every=CHECK_STEPS)
         parts.processes.average_buffers(parts.weights.models)
         seed_all(parts.config.seed, "epoch", position.epoch)
         parts.hooks.after_epoch(self._state(torch.tensor(position.loss), position.epoch + 1))
         metric = self._validate()
-        due = self._timetable.end_epoch()
+        found = self._timetable.read(parts.pressed)
         position.next_epoch(metric)
         self._last = None
-        if due and not self.done:
-            self.save()
+        self._act(found)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -139,8 +138,7 @@ class Run:
         if position.step % KEEP_STEPS == 0:
             self._guard.keep()
 
-    def _between(self) -> None:
-        found = self._timetable.between(self.parts.pressed)
+    def _act(self, found: Between | None) -> None:
         if found is not None and (found.save or found.stop):
             self.save()
         if found is not None and found.stop:

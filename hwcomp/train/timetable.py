@@ -78,30 +78,27 @@ class Timetable:
         return position.lowered * rate_factor(self._config, self.share(position.step + 0.5))
 
     def between(self, pressed: Pressed) -> Between | None:
-        """After a step: read the clock, plan anew if need be, and say what to do; all processes agree on it."""
-        position = self._position
-        if self._processes.count > 1 and position.step % AGREE_STEPS:
+        """After a step: do as `read` does, or nothing if several processes read the clock later."""
+        if self._processes.count > 1 and self._position.step % AGREE_STEPS:
             return None
+        return self.read(pressed)
+
+    def read(self, pressed: Pressed) -> Between:
+        """Read the clock, plan anew if need be, and say what to do; all processes agree on it."""
+        position = self._position
         seconds = now() - self._began
         end = None if self._pace is None else self._pace.end(position.step, seconds)
-        found = Between(seconds=seconds, end=end, save=self._due(seconds), stop=pressed.once)
+        due = seconds - self._saved_s >= self._config.checkpoint_s
+        found = Between(seconds=seconds, end=end, save=due, stop=pressed.once)
         found = self._processes.agreed(found)
         position.seconds = found.seconds
         if found.end is not None:
             self._replan(found.end)
         return found
 
-    def end_epoch(self) -> bool:
-        """After validation: read the clock, and say whether a checkpoint is due."""
-        self._position.seconds = self._processes.agreed(now() - self._began)
-        return self._due(self._position.seconds)
-
     def saved(self) -> None:
         """A checkpoint was written just now."""
         self._saved_s = self._position.seconds
-
-    def _due(self, seconds: float) -> bool:
-        return seconds - self._saved_s >= self._config.checkpoint_s
 
     def _replan(self, end: int) -> None:
         position = self._position
