@@ -64,6 +64,22 @@ def compile(  # noqa: A001 - the verb of the field
         str | None, typer.Option(help="Measure there: ssh://[user@]host[:port]; this machine if it is the target.")
     ] = None,
     store: cli_profile.StorePath = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="post_training; or one that removes channels and trains: uniform_pruning, latency_pruning, "
+            "soft_filter_pruning, asymptotic_soft_filter_pruning."
+        ),
+    ] = "post_training",
+    prune_rate: Annotated[float | None, typer.Option(help="Share of the channels to remove, 0 to below 1.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of training; 10 if neither these nor minutes are given.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of training: the schedule is planned to end then.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest; the method's own if not given.")] = None,
+    importance: Annotated[
+        str | None, typer.Option(help="l1, l2, group_l2, batchnorm_scale, taylor, random_control or FILE.py:FUNCTION.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Channels are removed in so many steps, with training after each.")] = 1,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start training from fresh weights.")] = False,
 ) -> None:
     """Compile a network for a target, measure it, and write an artifact with the proof."""
     from hwcomp import commands
@@ -71,6 +87,8 @@ def compile(  # noqa: A001 - the verb of the field
     options = commands.CompileOptions(
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
+        method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate,
+        importance=importance, steps=steps, from_scratch=from_scratch,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

@@ -10,11 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from hwcomp import artifact as artifacts
-from hwcomp.config import DEFAULT_MAX_DROP, Budget, CompileConfig, Fastest, Latency, Speedup
+from hwcomp.config import DEFAULT_MAX_DROP, Budget, CompileConfig, Fastest, Latency, Shrinking, Speedup
 from hwcomp.console import Reporter
 from hwcomp.errors import BudgetError, InputError
 from hwcomp.manifest import Manifest
 from hwcomp.target import ALIASES, HOST, available, load, source
+
+SHRINKING = {
+    "rate": "prune_rate", "epochs": "epochs", "minutes": "minutes", "learning_rate": "learning_rate",
+    "importance": "importance", "steps": "steps", "from_scratch": "from_scratch",
+}  # fmt: skip
+"""Field of the configuration of methods that remove channels -> option."""
+
+DEFAULTS = Shrinking().model_dump()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,14 @@ class CompileOptions:
     dry_run: bool
     device: str | None
     store: Path | None
+    method: str
+    prune_rate: float | None
+    epochs: int | None
+    minutes: float | None
+    learning_rate: float | None
+    importance: str | None
+    steps: int
+    from_scratch: bool
 
     def config(self) -> CompileConfig:
         """Return the checked configuration.
@@ -41,12 +57,29 @@ class CompileOptions:
         Raises:
             InputError: an option makes no sense, or two contradict each other.
         """
-        given = {key: value for key, value in vars(self).items() if key not in ("latency", "speedup", "max_drop")}
+        budget = self._budget()
+        shrinking = {name: getattr(self, option) for name, option in SHRINKING.items()}
+        elsewhere = {"latency", "speedup", "max_drop", *SHRINKING.values()}
+        given = {key: value for key, value in vars(self).items() if key not in elsewhere}
+        self._check_method()
         try:
-            return CompileConfig(budget=self._budget(), **given)
+            return CompileConfig(budget=budget, shrinking=Shrinking(**shrinking), **given)
         except ValidationError as error:
             first = error.errors()[0]
-            raise InputError(f"Option --{first['loc'][0]}: {first['msg']} (found {first['input']!r}).") from error
+            name = str(first["loc"][0])
+            option = SHRINKING.get(name, name).replace("_", "-")
+            raise InputError(f"Option --{option}: {first['msg']} (found {first['input']!r}).") from error
+
+    def _check_method(self) -> None:
+        """Refuse options of methods that remove channels where none does."""
+        given = [option for name, option in SHRINKING.items() if getattr(self, option) != DEFAULTS[name]]
+        if self.method == "post_training" and given:
+            raise InputError(
+                f"--{given[0].replace('_', '-')} is for methods that remove channels; give --method too, for example "
+                "--method latency_pruning."
+            )
+        if self.method == "latency_pruning" and self.prune_rate is not None:
+            raise InputError("latency_pruning finds the rates itself; give --latency or --speedup, not --prune-rate.")
 
     def _budget(self) -> Budget:
         if self.latency is not None and self.speedup is not None:

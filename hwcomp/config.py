@@ -87,6 +87,40 @@ def _checked_drop(max_drop: float | None) -> float | None:
     return max_drop
 
 
+Method = Literal[
+    "post_training", "uniform_pruning", "latency_pruning", "soft_filter_pruning", "asymptotic_soft_filter_pruning"
+]
+"""How a network is made faster: by precision alone, or by fewer channels first; one file each in `hwcomp.search`."""
+
+
+BY_RATE: frozenset[Method] = frozenset({"uniform_pruning", "soft_filter_pruning", "asymptotic_soft_filter_pruning"})
+"""Methods that remove the share of channels that the user gives: accuracy is then compared with what that leaves."""
+
+
+class Shrinking(BaseModel):
+    """Options of the methods that remove channels and train.
+
+    Attributes:
+        rate: share of the channels of every group that is removed; None for methods that a latency decides for.
+        epochs: of training; with ``minutes``, the most of them.
+        minutes: of training.
+        learning_rate: the highest; None for the method's own.
+        importance: name of a function of `hwcomp.importance`, or ``path/to/file.py:function``; None for the method's.
+        steps: how many times channels are removed, with training after each.
+        from_scratch: start from fresh weights instead of the given ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    importance: str | None = None
+    steps: Annotated[int, Field(ge=1)] = 1
+    from_scratch: bool = False
+
+
 class CompileConfig(BaseModel):
     """Options of one compilation.
 
@@ -101,6 +135,8 @@ class CompileConfig(BaseModel):
         ranges: how activation ranges are chosen.
         dry_run: stop before anything is measured or written.
         store: the latency store; None for ``HWCOMP_STORE``, or the one in the user's data folder.
+        method: what makes the network faster.
+        shrinking: options of the methods that remove channels.
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
     """
 
@@ -116,4 +152,6 @@ class CompileConfig(BaseModel):
     ranges: Literal["minmax", "percentile", "mse"] = "mse"
     dry_run: bool = False
     store: Path | None = None
+    method: Method = "post_training"
+    shrinking: Shrinking = Shrinking()
     device: str | None = None

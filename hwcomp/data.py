@@ -1,6 +1,6 @@
 """Chooses calibration and validation inputs from what the workload has; test data is never among them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -47,20 +47,21 @@ def search_data(
         inputs = [_checked(x, name) for x, _ in islice(reader, count)]
         if not inputs:
             raise InputError(f"{name} is empty; give at least one batch, or leave it out to have inputs generated.")
-        rest = list(islice(reader, VALIDATION_SAMPLES)) if name == "train_data" else _validation(workload)
-        labelled = [(x, y) for x, y in rest if y is not None]
+        labelled = _validation(workload, reader if name == "train_data" else None)
         return SearchData(inputs=inputs, source=f"{len(inputs)} inputs of {name}", validation=labelled)
     inputs, source = generate_inputs(workload.model, workload.example_inputs, count, seed, progress=progress)
-    return SearchData(inputs=inputs, source=source, validation=[])
+    return SearchData(inputs=inputs, source=source, validation=_validation(workload, None))
 
 
-def _validation(workload: Workload) -> list[tuple[Inputs, Any]]:
-    batches = _batches(workload, "train_data")
-    return (
-        []
-        if batches is None
-        else list(islice(samples(batches, workload.example_inputs, "train_data"), VALIDATION_SAMPLES))
-    )
+def _validation(workload: Workload, rest: Iterator[tuple[Inputs, Any]] | None) -> list[tuple[Inputs, Any]]:
+    """Return labelled samples to choose by: of ``validation_data``, else what calibration left of the training data."""
+    for name in ("validation_data", "train_data"):
+        batches = _batches(workload, name)
+        if batches is not None:
+            own = rest if name == "train_data" else None
+            reader = own or samples(batches, workload.example_inputs, name)
+            return [(x, y) for x, y in islice(reader, VALIDATION_SAMPLES) if y is not None]
+    return []
 
 
 def _batches(workload: Workload, name: str) -> Iterable[Any] | None:

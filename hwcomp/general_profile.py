@@ -11,23 +11,20 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from hwcomp.calibration import activation_ranges, observe
 from hwcomp.conditions import Watch
 from hwcomp.console import Reporter
 from hwcomp.cost_models.learned import LearnedModel, fit, worst_families
-from hwcomp.default_passes import default_passes
 from hwcomp.design import designed_assignments
 from hwcomp.devices.base import Device
 from hwcomp.devices.pool import share
 from hwcomp.errors import DeviceError, InputError
 from hwcomp.latency_table import setting_of
 from hwcomp.learned_file import write_model
-from hwcomp.lowering.onnx_export import export_float
 from hwcomp.profiling import News, is_exact, profile_kernels
-from hwcomp.program import run_passes
+from hwcomp.quick_subject import quick_subject
 from hwcomp.sampling import MAX_MACS, Sample, draw_sample
 from hwcomp.store import KernelRow, Observation, Store
-from hwcomp.subject import Subject, subject_of
+from hwcomp.subject import Subject
 from hwcomp.target import Target
 from hwcomp.tracing import trace
 
@@ -154,8 +151,5 @@ def scaled(row: KernelRow, factor: float) -> KernelRow:
 
 
 def as_subject(sample: Sample, target: Target) -> Subject:
-    """Return a random network as something to measure; its ranges are those of one random input."""
-    program = run_passes(trace(sample.model, sample.inputs), default_passes(target))
-    seen = observe(program, [sample.inputs])
-    params = activation_ranges(program, seen, "minmax", target.activation)
-    return subject_of(program, target, export_float(program), seen, params, sample.inputs)
+    """Return a random network as something to measure."""
+    return quick_subject(trace(sample.model, sample.inputs), target)

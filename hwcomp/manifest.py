@@ -79,6 +79,24 @@ class ConversionReport(_Part):
     latency_us: float
 
 
+class WidthReport(_Part):
+    """Channels that can only be removed together, named by the operator that makes them first."""
+
+    group: str
+    kept: int
+    channels: int
+
+
+class TrainingReport(_Part):
+    """One epoch of training: mean loss, and the metric on held-out samples of the training data."""
+
+    epoch: int
+    loss: float
+    metric: float | None
+    rate: float
+    seconds: float
+
+
 class TargetReport(_Part):
     """The device that was compiled for, and this very one where it was measured."""
 
@@ -122,6 +140,8 @@ class Manifest(_Part):
     reach: ReachReport
     sites: list[SiteReport]
     conversions: list[ConversionReport]
+    widths: list[WidthReport] = []
+    training: list[TrainingReport] = []
     notes: list[str]
     calibration: str
     assignment: dict[str, str]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwcomp import artifact
+from hwcomp.attempt import Attempt
 from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
@@ -14,8 +15,10 @@ from hwcomp.manifest import Manifest
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import OPAQUE, Program, run_passes
 from hwcomp.program_code import program_files
+from hwcomp.proposals import Job, Proposals, proposals
 from hwcomp.report_html import render_html
 from hwcomp.search.post_training import search
+from hwcomp.search.shrunk import Shrunk
 from hwcomp.stages import Stages, cache_root
 from hwcomp.summary import summarise_result
 from hwcomp.target import Target, load
@@ -51,26 +54,49 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     reporter = reporter or Reporter()
     target = load(config.target)
     folder = artifact.prepare(config.out or default_folder(workload, target), force=config.force)
-    stages = Stages(cache_root())
+    job = Job(workload=workload, target=target, config=config, stages=Stages(cache_root()), reporter=reporter)
 
-    program = traced(workload, target, reporter)
-    prepared = prepare_for_search(workload, program, target, config, stages, reporter)
-    threads = config.threads or target.hardware.cores
-    bench = make_bench(
-        Context(prepared=prepared, workload=workload, config=config, stages=stages, reporter=reporter, threads=threads)
-    )
-    table = bench.cost_table()
-    sensitivity = bench.sensitivity()
-    bench.report_reach(table)
-    tried = search(table, sensitivity, config.budget, bench.check, bench.refine, bench.float_us)
-    best = bench.conclude(tried)
+    proposed = proposals(job, trace_workload(workload, reporter))
+    shrunk = next(proposed)
+    attempts = [_with_precision(job, shrunk)]
+    while not attempts[-1].final.met and (following := _answer(proposed, attempts[-1])) is not None:
+        attempts.append(_with_precision(job, following))
+    best = max(attempts, key=lambda attempt: (attempt.final.met, attempt.final.speedup))
 
-    manifest = summarise_result(workload, prepared, bench, table, sensitivity, best, config)
-    program_source = program_files(prepared.fixed(best.candidate.assignment), workload.name)
-    manifest = artifact.write(folder, best.candidate.model, program_source, manifest, render_html)
+    manifest = summarise_result(workload, config, best)
+    program_source = program_files(best.prepared.fixed(best.assignment), workload.name)
+    manifest = artifact.write(folder, best.final.candidate.model, program_source, manifest, render_html)
     if not manifest.budget.met:
         raise BudgetError(_missed(manifest, folder, config), manifest)
     return Result(artifact=folder, report=manifest)
+
+
+def _with_precision(job: Job, shrunk: Shrunk) -> Attempt:
+    """Choose the precision of every operator of a network by measurement."""
+    program = transformed(shrunk.network, job.target, job.reporter)
+    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter)
+    bench = make_bench(
+        Context(
+            prepared=prepared, workload=job.workload, config=job.config, stages=job.stages, reporter=job.reporter,
+            threads=job.threads,
+        )
+    )  # fmt: skip
+    table = bench.cost_table()
+    sensitivity = bench.sensitivity()
+    bench.report_reach(table)
+    tried = search(table, sensitivity, job.config.budget, bench.check, bench.refine, bench.float_us)
+    final = bench.conclude(tried)
+    return Attempt(
+        shrunk=shrunk, prepared=prepared, bench=bench, table=table, sensitivity=sensitivity, final=final
+    )  # fmt: skip
+
+
+def _answer(proposed: Proposals, attempt: Attempt) -> Shrunk | None:
+    """Tell a method what came of its proposal, and return the next one, or None if it has none."""
+    try:
+        return proposed.send(attempt)
+    except StopIteration:
+        return None
 
 
 def default_folder(workload: Workload, target: Target) -> Path:
@@ -79,15 +105,25 @@ def default_folder(workload: Workload, target: Target) -> Path:
 
 
 def traced(workload: Workload, target: Target, reporter: Reporter) -> Program:
-    """Trace a workload and run the default passes.
+    """Trace a workload's network and run the default passes; raises as `transformed` does."""
+    return transformed(trace_workload(workload, reporter), target, reporter)
+
+
+def trace_workload(workload: Workload, reporter: Reporter) -> Program:
+    """Trace a workload's network."""
+    with reporter.stage("Trace").bar("tracing", total=None):
+        return trace(workload.model, workload.example_inputs)
+
+
+def transformed(network: Program, target: Target, reporter: Reporter) -> Program:
+    """Run the default passes on a traced network.
 
     Raises:
         InputError: no operator of it can run in anything cheaper than float.
     """
     stage = reporter.stage("Trace")
-    with stage.bar("tracing", total=None):
-        program = trace(workload.model, workload.example_inputs)
-        program = run_passes(program, default_passes(target))
+    with stage.bar("transforming", total=None):
+        program = run_passes(network, default_passes(target))
     space = search_space(program)
     opaque = [note for note in program.notes if note.reason.startswith(OPAQUE)]
     if not space.free and not opaque:
@@ -98,7 +134,7 @@ def traced(workload: Workload, target: Target, reporter: Reporter) -> Program:
             f"(it consists of {', '.join(kinds) or 'no operators'}{'; ' + reasons if reasons else ''}); "
             "`hwcomp targets show NAME` lists what a target can do."
         )
-    text = f"{type(workload.model).__name__}: {len(space.sites)} operators, {len(space.free)} with a choice"
+    text = f"{type(network.module).__name__}: {len(space.sites)} operators, {len(space.free)} with a choice"
     stage.done(text + (f", opaque: {', '.join(n.site for n in opaque)}" if opaque else ", nothing opaque"))
     for note in opaque:
         reporter.console.print(f"          [yellow]{note.site}[/yellow] {note.reason}", highlight=False)

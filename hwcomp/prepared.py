@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 
 from hwcomp.calibration import Observation, activation_ranges, observe
-from hwcomp.config import CompileConfig
+from hwcomp.config import BY_RATE, CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.data import SearchData, check_eval_data, search_data
 from hwcomp.errors import InputError
@@ -36,8 +36,11 @@ class Prepared:
         program: with choices.
         space: its sites and edges.
         target: that it is for.
-        plain: the float network as PyTorch exports it, an ONNX file: the baseline.
+        plain: the original float network as PyTorch exports it, an ONNX file: the baseline.
         float_graph: the float network after hwcomp's passes, the graph that is quantised.
+        own: the float network that is quantised, as an ONNX file: ``plain`` if it is the original one.
+        judge: the network that accuracy must not fall below by more than allowed: ``plain``, or ``own`` where the user
+            said how much smaller than the original it is to be.
         data: calibration and validation inputs.
         seen: what calibration saw of each tensor.
         params: quantisation parameters of each tensor.
@@ -49,6 +52,8 @@ class Prepared:
     target: Target
     plain: bytes
     float_graph: ir.Model
+    own: bytes
+    judge: bytes
     data: SearchData
     seen: Mapping[str, Observation]
     params: Mapping[str, QuantParams]
@@ -81,13 +86,14 @@ class Prepared:
 def prepare_for_search(
     workload: Workload, program: Program, target: Target, config: CompileConfig, stages: Stages, reporter: Reporter
 ) -> Prepared:
-    """Export, choose data and calibrate."""
-    model_key = digest(
-        _weights_digest(workload.model), str(program.module.code), [list(x.shape) for x in workload.example_inputs]
-    )
+    """Export, choose data and calibrate; the program may be of a smaller network than the workload's."""
+    shapes = [list(x.shape) for x in workload.example_inputs]
+    plain_key = digest(_weights_digest(workload.model), str(program.module.code), shapes)
+    model_key = digest(_weights_digest(program.module), str(program.module.code), shapes)
+    is_original = config.method == "post_training"
     stage = reporter.stage("Export")
     with stage.bar("exporting to ONNX", total=None):
-        plain = stages.blob("plain", model_key, lambda: _plain(workload, program))
+        plain = stages.blob("plain", plain_key, lambda: _plain(workload, program))
         exported = stages.blob("float", model_key, lambda: to_bytes(export_float(program)))
         float_graph = _from_bytes(exported)
     stage.done(f"{len(list(float_graph.graph))} ONNX nodes, {len(exported) / 2**20:.1f} MB in float")
@@ -107,6 +113,8 @@ def prepare_for_search(
         target=target,
         plain=plain,
         float_graph=float_graph,
+        own=plain if is_original else exported,
+        judge=exported if config.method in BY_RATE else plain,
         data=data,
         seen=seen,
         params=params,

@@ -1,7 +1,9 @@
 """Puts what a compilation found into a manifest, with the reason of every choice."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
+from hwcomp.attempt import Attempt
 from hwcomp.benches import Bench
 from hwcomp.benches.base import Final
 from hwcomp.config import CompileConfig
@@ -18,29 +20,23 @@ from hwcomp.manifest import (
     RuntimeReport,
     SiteReport,
     TargetReport,
+    TrainingReport,
     Version,
+    WidthReport,
 )
 from hwcomp.prepared import Prepared
 from hwcomp.scheme import FLOAT, writes_integers
 from hwcomp.search.knapsack import Sensitivity, solve
-from hwcomp.search.post_training import METHOD
 from hwcomp.space import Site
 from hwcomp.workload import Workload
 
 
-def summarise_result(
-    workload: Workload,
-    prepared: Prepared,
-    bench: Bench,
-    table: CostTable,
-    sensitivity: Sensitivity,
-    final: Final,
-    config: CompileConfig,
-) -> Manifest:
+def summarise_result(workload: Workload, config: CompileConfig, attempt: Attempt) -> Manifest:
     """Return the manifest of a finished compilation, without the hashes of files that are not written yet."""
+    prepared, bench, table, final = attempt.prepared, attempt.bench, attempt.table, attempt.final
+    sensitivity, shrunk = attempt.sensitivity, attempt.shrunk
     budget, target = config.budget, prepared.target
     fastest = solve(table, Sensitivity(weights={}, tensors={}))
-    before, after = final.accuracy or (None, None)
     return Manifest(
         name=workload.name,
         target=TargetReport(
@@ -50,13 +46,17 @@ def summarise_result(
             threads=final.compiled.threads,
         ),
         runtime=RuntimeReport(name=target.runtime, version=environment()["onnxruntime"]),
-        method=METHOD,
+        method=config.method,
         seed=config.seed,
         budget=BudgetReport(kind=budget.kind, value=budget.value, max_drop=budget.max_drop, met=final.met),
-        baseline=Version(latency_us=LatencyUs.of(final.baseline), accuracy=before, size_bytes=len(prepared.plain)),
+        baseline=Version(
+            latency_us=LatencyUs.of(final.baseline),
+            accuracy=None if final.accuracy is None else final.accuracy.baseline,
+            size_bytes=len(prepared.plain),
+        ),
         compiled=Compiled(
             latency_us=LatencyUs.of(final.compiled),
-            accuracy=after,
+            accuracy=None if final.accuracy is None else final.accuracy.compiled,
             size_bytes=len(final.candidate.model),
             predicted_latency_us=final.predicted_us,
             output_distance=final.candidate.distance,
@@ -72,7 +72,9 @@ def summarise_result(
         ),
         sites=_sites(prepared, bench, table, sensitivity, final),
         conversions=_conversions(table, final),
-        notes=[*bench.remarks(), *_notes(prepared, final, table)],
+        widths=[] if final.is_plain else [WidthReport(group=g, kept=k, channels=c) for g, k, c in shrunk.reduced],
+        training=[TrainingReport(**asdict(record)) for record in shrunk.history],
+        notes=[*shrunk.notes, *bench.remarks(), *_notes(prepared, final, table)],
         calibration=prepared.data.source,
         assignment={name: choice for name, choice in final.candidate.assignment.items() if choice != FLOAT},
         environment=environment(),

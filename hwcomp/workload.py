@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from hwcomp.errors import InputError
 from hwcomp.program import Inputs, flatten
 
+DATA = ("train_data", "eval_data", "calibration_data", "validation_data")
+"""What a model.py may give; each is a function that gives batches."""
+
 Batches = Callable[[], Iterable[Any] | None]
 Loss = Callable[[Any, Any], Tensor]
 Metric = Callable[[Any, Any], float]
@@ -44,6 +47,8 @@ class Workload:
         train_data: gives batches (inputs, targets), or None.
         eval_data: likewise, for the final number alone.
         calibration_data: gives batches of inputs, with or without targets, or None.
+        validation_data: gives labelled batches to choose by, which ``train_data`` does not hold; None to take some of
+            ``train_data``.
         loss: of outputs and targets.
         metric: of outputs and targets, larger is better, averaged over batches by their size.
     """
@@ -54,6 +59,7 @@ class Workload:
     train_data: Batches | None = None
     eval_data: Batches | None = None
     calibration_data: Batches | None = None
+    validation_data: Batches | None = None
     loss: Loss = F.cross_entropy
     metric: Metric = top1
 
@@ -85,7 +91,7 @@ def load_workload(spec: str) -> Workload:
     folder = Path(path_text).resolve().parent.name
     name = folder if factory_name == "model" else factory_name
     optional: dict[str, Any] = {k: getattr(module, k) for k in ("loss", "metric") if callable(getattr(module, k, None))}
-    data: dict[str, Any] = {key: getattr(module, key, None) for key in ("train_data", "eval_data", "calibration_data")}
+    data: dict[str, Any] = {key: getattr(module, key, None) for key in DATA}
     return checked(Workload(name=name, model=model, example_inputs=inputs, **optional, **data), spec)
 
 

@@ -3,9 +3,11 @@
 from hwcomp.benches.base import Bench, Context
 from hwcomp.benches.estimated import PaperBench
 from hwcomp.benches.measured import MeasuredBench
+from hwcomp.config import CompileConfig
 from hwcomp.devices import LOCAL, open_device
 from hwcomp.devices.base import Device
 from hwcomp.matching import check_matches
+from hwcomp.target import Target
 
 
 def make_bench(context: Context) -> Bench:
@@ -14,13 +16,17 @@ def make_bench(context: Context) -> Bench:
     Raises:
         InputError: the device cannot be reached, or is not what the target says.
     """
-    device = device_of(context)
+    device = device_for(context.prepared.target, context.config)
     return PaperBench(context) if device is None else MeasuredBench(context, device)
 
 
-def device_of(context: Context) -> Device | None:
-    """Return the device to measure on: the one that was named, this machine if it is the target, or None."""
-    target, spec = context.prepared.target, context.config.device
+def device_for(target: Target, config: CompileConfig) -> Device | None:
+    """Return the device to measure on: the one that was named, this machine if it is the target, or None.
+
+    Raises:
+        InputError: the device cannot be reached, or is not what the target says.
+    """
+    spec = config.device
     if spec is None:
         return open_device(LOCAL) if target.local else None
     device = open_device(spec, target)
@@ -28,4 +34,4 @@ def device_of(context: Context) -> Device | None:
     return device
 
 
-__all__ = ["Bench", "Context", "MeasuredBench", "PaperBench", "device_of", "make_bench"]
+__all__ = ["Bench", "Context", "MeasuredBench", "PaperBench", "device_for", "make_bench"]

@@ -27,6 +27,21 @@ SENSITIVITY_INPUTS = 8
 VALIDATION_S = 8.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """The metric on the test data.
+
+    Attributes:
+        baseline: of the original float network.
+        compiled: of the chosen one.
+        judge: of the one that it must not fall below by more than allowed.
+    """
+
+    baseline: float
+    compiled: float
+    judge: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Final:
     """The chosen network with its final numbers.
@@ -40,7 +55,7 @@ class Final:
         speedup: the median of the ratios, or the table's.
         predicted_us: by the table, for a machine as fast as during the final rounds.
         profile: where the chosen network's time goes; None if not measured.
-        accuracy: of (baseline, chosen) on the test data; None without it.
+        accuracy: on the test data; None without it.
         met: whether the budget holds.
     """
 
@@ -52,7 +67,7 @@ class Final:
     speedup: float
     predicted_us: float
     profile: Profile | None
-    accuracy: tuple[float, float] | None
+    accuracy: Accuracy | None
     met: bool
 
 
@@ -138,10 +153,10 @@ class Bench(ABC):
 
     @final
     def distance(self, model: bytes) -> float:
-        """Return the distance of a network's outputs from the float baseline's."""
+        """Return the distance of a network's outputs from those of the float network that is quantised."""
         inputs = self.context.prepared.data.inputs[:DISTANCE_INPUTS]
         if not self._reference:
-            self._reference = reference_outputs(self.context.prepared.plain, inputs)
+            self._reference = reference_outputs(self.context.prepared.own, inputs)
         return output_distance(self._reference, model, inputs)
 
     @final
@@ -152,7 +167,7 @@ class Bench(ABC):
             return None
         count = max(100, int(VALIDATION_S * 1e6 / (2 * max(latency_us, 1.0))))
         before, after = accuracies(
-            [self.context.prepared.plain, model],
+            [self.context.prepared.judge, model],
             islice(labelled, count),
             self.context.workload.metric,
             self.context.threads,
@@ -160,29 +175,40 @@ class Bench(ABC):
         return before - after
 
     @final
-    def accuracy(self, model: bytes) -> tuple[float, float] | None:
-        """Return the metric of baseline and network on the test data, or None without it."""
+    def accuracy(self, model: bytes) -> Accuracy | None:
+        """Return the metric on the test data, or None without it."""
         labelled = eval_samples(self.context.workload)
         if labelled is None:
             return None
-        stage = self.context.reporter.stage("Evaluate")
+        prepared, stage = self.context.prepared, self.context.reporter.stage("Evaluate")
+        models = [prepared.plain, model] + ([prepared.judge] if prepared.judge is not prepared.plain else [])
         with stage.bar("test data", total=None) as bar:
-            before, after = accuracies(
-                [self.context.prepared.plain, model],
-                labelled,
-                self.context.workload.metric,
-                self.context.threads,
-                bar.advance,
-            )
-        stage.done(f"metric on eval_data: float {before:.2f}, compiled {after:.2f}")
-        return before, after
+            metric, threads = self.context.workload.metric, self.context.threads
+            before, after, *own = accuracies(models, labelled, metric, threads, bar.advance)
+        smaller = f", smaller float network {own[0]:.2f}" if own else ""
+        stage.done(f"metric on eval_data: float {before:.2f}{smaller}, compiled {after:.2f}")
+        return Accuracy(baseline=before, compiled=after, judge=own[0] if own else before)
 
     @final
-    def met(self, candidate: Candidate, accuracy: tuple[float, float] | None) -> bool:
+    def met(self, candidate: Candidate, accuracy: Accuracy | None) -> bool:
         """Return whether a network meets the budget, on the test data too where there is any."""
         budget = self.context.config.budget
-        kept = accuracy is None or budget.max_drop is None or accuracy[0] - accuracy[1] <= budget.max_drop
+        kept = accuracy is None or budget.max_drop is None or accuracy.judge - accuracy.compiled <= budget.max_drop
         return kept and candidate.is_fast(budget) and candidate.is_accurate(budget)
+
+    def _usable(self, candidate: Candidate) -> bool:
+        """Return whether a candidate may stand for the result: if accuracy has no limit or is within it."""
+        budget = self.context.config.budget
+        return budget.kind != "fastest" or candidate.is_accurate(budget)
+
+    @final
+    def best_usable(self, tried: list[Candidate]) -> Candidate:
+        """Return the last of the candidates; of a smaller network of which none is usable, its float form."""
+        prepared = self.context.prepared
+        best = tried[-1] if tried else self.plain_candidate(self.float_us)
+        if self._usable(best) or prepared.own is prepared.plain:
+            return best
+        return self.check(prepared.space.everywhere(), best.predicted_us)
 
     @final
     def plain_candidate(self, latency_us: float) -> Candidate:

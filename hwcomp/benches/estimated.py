@@ -58,9 +58,8 @@ class PaperBench(Bench):
 
     def conclude(self, tried: list[Candidate]) -> Final:
         """Return the best candidate, or the float network where nothing is estimated to be faster."""
-        best = tried[-1] if tried else self.plain_candidate(self.float_us)
-        budget = self.context.config.budget
-        is_plain = best.speedup <= 1.0 or (budget.kind == "fastest" and not best.is_accurate(budget))
+        best = self.best_usable(tried)
+        is_plain = best.speedup <= 1.0 or not self._usable(best)
         if is_plain:
             best = self.plain_candidate(self.float_us)
         accuracy = self.accuracy(best.model)

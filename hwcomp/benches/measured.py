@@ -81,7 +81,7 @@ class MeasuredBench(Bench):
 
     def conclude(self, tried: list[Candidate]) -> Final:
         """Time the best against the baseline in many rounds; keep the baseline if it is not beaten."""
-        best = tried[-1] if tried else self.plain_candidate(self.float_us)
+        best = self.best_usable(tried)
         stage = self.context.reporter.stage("Verify")
         timed = self._compared(best.model, FINAL_ROUNDS)
         is_plain = best.model == self.context.prepared.plain or timed.speedup(COMPILED) <= 1.0 or not self._usable(best)
@@ -113,10 +113,6 @@ class MeasuredBench(Bench):
         feed, threads = self.context.prepared.feed, self.context.threads
         times = self.device.profile(candidate.model, feed, threads, candidate.latency_us)
         return as_profile("candidate", candidate.assignment, times)
-
-    def _usable(self, candidate: Candidate) -> bool:
-        """Return whether a candidate may stand for the result: if accuracy has no limit or is within it."""
-        return self.context.config.budget.kind != "fastest" or candidate.is_accurate(self.context.config.budget)
 
     def _finished(self, best: Candidate, timed: Comparison, name: str) -> Final:
         is_plain = name == PLAIN

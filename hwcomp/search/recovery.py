@@ -1,0 +1,178 @@
+"""Training between and after the steps of a method, with the float original as the teacher."""
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hwcomp.config import Shrinking
+from hwcomp.console import Reporter
+from hwcomp.errors import InputError
+from hwcomp.importance import gather_gradients
+from hwcomp.passes.recalibrate_batchnorm import RecalibrateBatchnorm
+from hwcomp.program import Inputs, Program, with_shapes
+from hwcomp.stages import digest
+from hwcomp.train import EpochRecord, Hooks, TrainConfig, TrainData, Trained, Validation, task_objective, train
+from hwcomp.workload import Workload, split_batch
+
+GRADIENT_BATCHES = 8
+STATISTICS_BATCHES = 16
+"""Batches that the statistics of BatchNorm are taken from; [Yu2019]_ takes 5 of 1024 images."""
+
+DEFAULT_EPOCHS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """How a network is trained.
+
+    Attributes:
+        workload: its data, loss and metric; its model is the teacher.
+        validation: labelled samples that are shown after each epoch.
+        options: of the user.
+        folder: of checkpoints.
+        seed: of everything random.
+        reporter: shows progress.
+        taught: whether the original teaches; not if training starts from fresh weights.
+    """
+
+    workload: Workload
+    validation: list[tuple[Inputs, Any]]
+    options: Shrinking
+    folder: Path
+    seed: int
+    reporter: Reporter
+    taught: bool = True
+
+    def __call__(
+        self,
+        network: Program,
+        method: str,
+        *,
+        share: float = 1.0,
+        rate: float = 0.02,
+        weight_decay: float = 5e-4,
+        decay_all: bool = False,
+        hooks: Hooks | None = None,
+    ) -> tuple[Program, tuple[EpochRecord, ...]]:
+        """Return the trained network and what happened in each epoch.
+
+        Args:
+            network: to train; it is not changed.
+            method: and its step, for reports and checkpoints.
+            share: of the epochs or minutes that the user gave.
+            rate: learning rate, if the user gave none.
+            weight_decay: of weights.
+            decay_all: also of biases and normalisations.
+            hooks: of the method.
+
+        Raises:
+            InputError: there is no training data, or it cannot be used.
+        """
+        config = self._config(share, rate, weight_decay, decay_all=decay_all)
+        teacher = self.workload.model if self.taught else None
+        stage = self.reporter.stage("Train")
+        key = digest(method, list(self.options), config.facts())
+        trained = train(
+            network.module,
+            self._data(),
+            config,
+            objective=task_objective(self.workload.loss, teacher, config),
+            hooks=hooks or Hooks(),
+            validation=self._validation(),
+            checkpoint=self.folder / f"{key}.safetensors",
+            key=key,
+            stage=stage,
+        )
+        stage.done(_described(trained, method))
+        return replaced(network, trained.model), trained.history
+
+    def check(self) -> None:
+        """Make sure that there is something to train on, before anything is measured.
+
+        Raises:
+            InputError: the workload has no training data.
+        """
+        self._data()
+
+    def recalibrated(self, network: Program) -> Program:
+        """Return the network with statistics of BatchNorm of the training data."""
+        batches = tuple(inputs for inputs, _ in self._batches(STATISTICS_BATCHES))
+        return RecalibrateBatchnorm(batches=batches)(network).program
+
+    def gradients(self, network: Program) -> Mapping[str, Tensor]:
+        """Return the gradients of the loss by every parameter, a mean over some batches."""
+        return gather_gradients(network.module, self._batches(GRADIENT_BATCHES), self.workload.loss)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the user gave, or the default."""
+        return self.options.epochs or DEFAULT_EPOCHS
+
+    def _config(self, share: float, rate: float, weight_decay: float, *, decay_all: bool) -> TrainConfig:
+        epochs = None if self.options.minutes and not self.options.epochs else max(1, round(share * self.epochs))
+        return TrainConfig(
+            epochs=epochs,
+            minutes=None if self.options.minutes is None else share * self.options.minutes,
+            rate=self.options.learning_rate or rate,
+            weight_decay=weight_decay,
+            decay_all=decay_all,
+            seed=self.seed,
+        )
+
+    def _data(self) -> TrainData:
+        source = self.workload.train_data
+        if source is None or source() is None:
+            raise InputError(
+                "Methods that remove channels train the network; define train_data() in the model's file, a function "
+                "that gives batches (inputs, targets)."
+            )
+        return TrainData(batches=source, example_inputs=self.workload.example_inputs)
+
+    def _batches(self, count: int) -> list[tuple[Inputs, Any]]:
+        batches: Iterable[Any] = self._data().batches()  # type: ignore[assignment, operator]
+        return [split_batch(batch) for batch in islice(batches, count)]
+
+    def _validation(self) -> Validation | None:
+        if not self.validation:
+            return None
+        joined = [_joined(self.validation[i : i + 250]) for i in range(0, len(self.validation), 250)]
+        return Validation(batches=joined, metric=self.workload.metric)
+
+
+def replaced(network: Program, module: nn.Module) -> Program:
+    """Return a program with another module of the same graph."""
+    assert isinstance(module, torch.fx.GraphModule)
+    return with_shapes(replace(network, module=module.eval()))
+
+
+def fresh(network: Program, seed: int) -> Program:
+    """Return a network with new random weights, as its layers draw them."""
+    module = deepcopy(network.module)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for layer in module.modules():
+            draw: Callable[[], None] | None = getattr(layer, "reset_parameters", None)
+            if draw is not None:
+                draw()
+    return replaced(network, module)
+
+
+def _joined(samples: list[tuple[Inputs, Any]]) -> tuple[Inputs, Any]:
+    inputs = tuple(torch.cat(column) for column in zip(*(x for x, _ in samples), strict=True))
+    return inputs, torch.cat([torch.as_tensor(y).reshape(-1) if not _has_axes(y) else y for _, y in samples])
+
+
+def _has_axes(target: Any) -> bool:
+    return isinstance(target, Tensor) and target.ndim > 0
+
+
+def _described(trained: Trained, method: str) -> str:
+    last = trained.history[-1]
+    metric = "" if last.metric is None else f", metric on held-out samples {last.metric:.2f}"
+    return f"{method}: {trained.epochs} epochs, {trained.steps} steps, loss {last.loss:.3f}{metric}"

@@ -1,0 +1,63 @@
+"""Filters that are set to zero after each epoch and may grow again: what soft and asymptotic pruning share."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from hwcomp.compaction import zero_channels
+from hwcomp.search.filter_schedule import Schedule, pruned_count
+from hwcomp.search.recovery import fresh, replaced
+from hwcomp.search.shrink import Shrink, best_channels
+from hwcomp.search.shrunk import Shrunk
+from hwcomp.train import Hooks, TrainState
+
+SCRATCH_RATE, PRETRAINED_RATE = 0.1, 0.01
+"""Learning rates: from a trained start a tenth, as in the experiments of [He2018]_."""
+
+
+def prune_softly(shrink: Shrink, schedule: Schedule, method: str) -> Shrunk:
+    """Train; after each epoch set the least important channels of each group to zero; at the end remove them.
+
+    How many is the schedule's share of the channels that the fast width nearest to the rate leaves out. Zeros are set
+    in all that makes and scales a channel, so that it is exactly zero, and what is removed in the end was zero already.
+    The statistics of BatchNorm are then taken anew.
+
+    Raises:
+        InputError: there is no rate, or no training data.
+    """
+    goal = shrink.widths_at(shrink.rate)
+    start = fresh(shrink.network, shrink.recovery.seed) if shrink.options.from_scratch else shrink.network
+    if schedule(0, 1, shrink.rate) > 0:
+        module = deepcopy(start.module)
+        _zero(shrink, module, goal, schedule, 0.0)
+        start = replaced(start, module)
+
+    def after_epoch(state: TrainState) -> None:
+        done = state.epoch / state.epochs if state.epochs else state.progress
+        for module in state.models:
+            _zero(shrink, module, goal, schedule, min(done, 1.0))
+
+    rate = SCRATCH_RATE if shrink.options.from_scratch else PRETRAINED_RATE
+    trained, history = shrink.recovery(start, method, rate=rate, decay_all=True, hooks=Hooks(after_epoch=after_epoch))
+    left = shrink.of_same(trained)
+    kept = best_channels(left.scores(), goal)
+    smaller = shrink.recovery.recalibrated(left.compacted(kept))
+    return Shrunk(network=smaller, widths=goal, history=history)
+
+
+def _zero(shrink: Shrink, module: nn.Module, goal: Mapping[str, int], schedule: Schedule, done: float) -> None:
+    """Set the least important channels of each group to zero, as many as the schedule has after a share of training."""
+    removed = {}
+    for group in shrink.groups.groups:
+        share = 1 - goal[group.name] / group.channels
+        count = pruned_count(group.channels, schedule(done, 1, share)) if share else 0
+        removed[group.name] = _smallest(shrink.importance(module, group), count)
+    zero_channels(module, shrink.groups, removed)
+
+
+def _smallest(scores: Tensor, count: int) -> list[int]:
+    """Return the channels with the smallest scores; of equal ones the last, as `best_channels` keeps the first."""
+    kept = torch.argsort(scores, descending=True, stable=True)[: len(scores) - count].tolist()
+    return sorted(set(range(len(scores))) - set(kept))

@@ -1,0 +1,165 @@
+"""Networks of other widths, timed: where the time of each goes, measured on a device or known of a target."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Protocol
+
+import numpy as np
+
+from hwcomp.compaction import compact
+from hwcomp.default_passes import default_passes
+from hwcomp.devices.base import Device
+from hwcomp.entries import Profile, as_profile
+from hwcomp.groups import Groups
+from hwcomp.kernels import kernels_of, search_space
+from hwcomp.known_tables import KnownTables
+from hwcomp.program import Program, run_passes
+from hwcomp.quick_subject import quick_subject
+from hwcomp.space import Assignment, SearchSpace
+from hwcomp.target import Target
+from hwcomp.width_designs import MULTIPLES, designed_widths, fast_multiple, trial_widths
+from hwcomp.width_law import Polynomial, Timed, Widths, width_law
+
+ROUNDS = 2
+
+
+class Timer(Protocol):
+    """Tells where a network's time goes."""
+
+    def __call__(self, network: Program) -> tuple[Profile, float]:
+        """Return the profile of a network, and the latency of the whole in microseconds."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceTimer:
+    """Measures on a device.
+
+    Attributes:
+        device: where.
+        target: that networks are lowered for.
+        threads: of the runtime.
+        assignment: site -> scheme; sites that it does not name stay float.
+    """
+
+    device: Device
+    target: Target
+    threads: int
+    assignment: Assignment
+
+    def __call__(self, network: Program) -> tuple[Profile, float]:
+        """Lower a network and profile it; the faster of two rounds counts."""
+        subject = quick_subject(network, self.target)
+        chosen = within(subject.space, self.assignment)
+        model = subject.lower(chosen)
+        rounds = []
+        for _ in range(ROUNDS):
+            latency_us = median(self.device.time_block(model, subject.feed, self.threads))
+            times = self.device.profile(model, subject.feed, self.threads, latency_us)
+            rounds.append((as_profile("widths", chosen, times), latency_us))
+        return min(rounds, key=lambda one: one[1])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownTimer:
+    """Takes the best table that is known of a target.
+
+    Attributes:
+        tables: of the target.
+        assignment: site -> scheme; sites that it does not name stay float.
+    """
+
+    tables: KnownTables
+    assignment: Assignment
+
+    def __call__(self, network: Program) -> tuple[Profile, float]:
+        """Return the table's times of a network."""
+        target = self.tables.target
+        program = run_passes(network, default_passes(target))
+        space, kernels = search_space(program), kernels_of(program, target.activation)
+        table = self.tables.best(space, kernels, "").table
+        chosen = within(space, self.assignment)
+        profile = Profile(
+            name="widths",
+            assignment=chosen,
+            site_us={site: table.site_us[site][choice] for site, choice in chosen.items()},
+            tensor_us={edge.tensor: us for edge in space.edges if (us := table.conversion_us(edge, chosen)) > 0},
+        )
+        return profile, table.predict_us(chosen)
+
+
+def within(space: SearchSpace, assignment: Assignment) -> dict[str, str]:
+    """Return the complete assignment of a space that takes what another network's has for sites of the same name."""
+    candidates = {site.name: site.candidates for site in space.sites}
+    return space.complete({name: c for name, c in assignment.items() if c in candidates.get(name, ())})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WidthTable:
+    """How the latency of a network depends on its widths.
+
+    Attributes:
+        law: in microseconds.
+        multiple: channel counts that are fast.
+        error: median relative error of the law on networks that were left out when it was fitted.
+        networks: how many were timed.
+    """
+
+    law: Polynomial
+    multiple: int
+    error: float
+    networks: int
+
+    def __str__(self) -> str:
+        """Return in words what was found."""
+        return (
+            f"{self.networks} networks of other widths timed, +-{100 * self.error:.0f} % on networks left out; "
+            f"channel counts are multiples of {self.multiple}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        pairs = [[g, h, factor] for (g, h), factor in self.law.pairs.items()]
+        law = {"constant": self.law.constant, "linear": dict(self.law.linear), "pairs": pairs}
+        return {"law": law, "multiple": self.multiple, "error": self.error, "networks": self.networks}
+
+    @classmethod
+    def of_json(cls, kept: Mapping[str, Any]) -> "WidthTable":
+        """Return what `as_json` gave."""
+        law = kept["law"]
+        pairs = {(g, h): factor for g, h, factor in law["pairs"]}
+        polynomial = Polynomial(constant=law["constant"], linear=law["linear"], pairs=pairs)
+        return cls(law=polynomial, multiple=kept["multiple"], error=kept["error"], networks=kept["networks"])
+
+
+def width_table(
+    network: Program, groups: Groups, timer: Timer, seed: int, advance: Callable[[], None] = lambda: None
+) -> WidthTable:
+    """Time networks of designed widths and fit the law; ``advance`` is called after each, `timings` times in all."""
+
+    def timed(widths: Widths) -> Timed:
+        kept = {name: range(width) for name, width in widths.items()}
+        profile, latency_us = timer(compact(network, groups, kept))
+        advance()
+        return Timed(widths=widths, profile=profile, latency_us=latency_us)
+
+    sources = {node.name: node.all_input_nodes[0].name for node in network.nodes if node.all_input_nodes}
+    points = [timed(widths) for widths in designed_widths(groups, seed)]
+    law = width_law(network, groups, points, sources)
+    trials = [(multiple, timed(trial_widths(groups, multiple))) for multiple in MULTIPLES]
+    errors = [
+        abs(width_law(network, groups, points[:i] + points[i + 1 :], sources)(left.widths) / left.latency_us - 1)
+        for i, left in enumerate(points)
+    ]
+    return WidthTable(
+        law=law,
+        multiple=fast_multiple(law, trials),
+        error=float(np.median(errors)),
+        networks=len(points) + len(trials),
+    )
+
+
+def timings(groups: Groups) -> int:
+    """Return how many networks `width_table` times."""
+    return len(designed_widths(groups, 0)) + len(MULTIPLES)
