@@ -360,6 +360,30 @@ class NonLocal(nn.Module):
 
 
 @network(2, 3, 8, 8)
+class Parts(nn.Module):
+    """Parts of tensors, taken and put together in all the ways that PyTorch has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, 10, 1), nn.Conv2d(10, 12, 1)
+        self.unflat, self.norm = nn.Unflatten(1, (3, 4)), nn.GroupNorm(3, 12)
+        self.scale = nn.Parameter(torch.rand(10, 1))
+        self.shuffle, self.mix = nn.ChannelShuffle(3), nn.Conv2d(12, 6, 1)
+        self.last = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = self.stem(x).shape
+        x = F.relu(self.stem(x).flatten(2) * self.scale).unflatten(dim=2, sizes=(h, w))
+        x = torch.cat((x.narrow(1, 4, 6), torch.narrow(x, dim=1, start=0, length=c - 6)), dim=1)
+        one, two, three = torch.tensor_split(x, 3, dim=1)
+        x = self.wide(torch.cat((three[:, -2:], two, one, three[:, : c // 10]), 1))
+        x = self.unflat(self.norm(x)).flip(2).movedim(2, 3).reshape(n, 3, h, 4, w).swapaxes(2, 3).flatten(1, 2)
+        x = self.mix(self.shuffle(x)).select(3, 1)
+        x = torch.stack((x, x.sigmoid()), 1).view(n, 2, -1, h // 2, 2).mean(-1).expand(-1, 2, 6, h // 2)
+        return self.last(x.repeat(1, 1, 1, 2)[..., : h // 2].permute(0, 2, 1, 3)[:, :, 0].flatten(1))
+
+
+@network(2, 3, 8, 8)
 class Mixer(nn.Module):
     """Perceptrons over tokens and over channels in turn."""
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwcomp.compaction.cut import cut_values, kept_entries
+from hwcomp.compaction.edit import Edit
 from hwcomp.compaction.finished import finished
-from hwcomp.compaction.kept import Gone, Kept, gone_ids
+from hwcomp.compaction.kept import Gone, Kept, check_groups, gone_ids
 from hwcomp.compaction.resize import resize
-from hwcomp.compaction.rewrite import Edit, rewrite
+from hwcomp.compaction.rewrite import rewrite
 from hwcomp.errors import PassError
 from hwcomp.groups import Groups
 from hwcomp.groups.call import tensors_in
@@ -40,6 +41,7 @@ def compact(program: Program, groups: Groups, kept: Kept) -> Program:
         InputError: an unknown group, or channels that are out of range, not ascending, given twice, or none.
         PassError: a call could not be rewritten.
     """
+    check_groups(program.module, groups)
     gone = gone_ids(groups, kept)
     result = replace(program, module=copy.deepcopy(program.module, _smaller(program.module, groups, gone)))
     _rewrite_calls(result, groups, gone)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from hwcomp.errors import InputError
 from hwcomp.groups import Groups, WidthGroup
@@ -13,6 +14,23 @@ Kept = Mapping[str, Sequence[int]]
 """Group name -> the channels that stay, ascending, at least one; groups that are not named keep all."""
 
 Gone = NDArray[np.bool_]
+
+
+def check_groups(module: nn.Module, groups: Groups) -> None:
+    """Make sure that groups are of this network.
+
+    Raises:
+        InputError: they are of another one, or of this one before its channels were removed.
+    """
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for (path, axis), ids in groups.axes.items():
+        found = tuple(tensors[path].shape) if path in tensors else None
+        if found is None or len(found) <= axis or found[axis] != len(ids):
+            is_there = "is not there" if found is None else f"has the shape {found}"
+            raise InputError(
+                f"The width groups are of another network: {path} should have {len(ids)} entries along axis {axis}, "
+                f"but {is_there}; call width_groups for this one."
+            )
 
 
 def gone_ids(groups: Groups, kept: Kept) -> Gone:

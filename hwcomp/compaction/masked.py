@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hwcomp.compaction.finished import finished
-from hwcomp.compaction.kept import Gone, Kept, gone_ids
+from hwcomp.compaction.kept import Gone, Kept, check_groups, gone_ids
 from hwcomp.compaction.masked_norms import MaskedGroupNorm, MaskedLayerNorm
 from hwcomp.groups import Groups
 from hwcomp.groups.operators import name_of
@@ -37,6 +37,7 @@ def masked(program: Program, groups: Groups, kept: Kept) -> Program:
     Raises:
         InputError: an unknown group, or channels that are out of range, not ascending, given twice, or none.
     """
+    check_groups(program.module, groups)
     gone = gone_ids(groups, kept)
     result = replace(program, module=copy.deepcopy(program.module))
     _zero(result.module, groups, gone)

@@ -6,7 +6,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor, nn
 
-from hwcomp.compaction.kept import checked_removed
+from hwcomp.compaction.kept import check_groups, checked_removed
 from hwcomp.groups import Groups
 
 STATISTICS = ("running_mean", "running_var")
@@ -26,6 +26,7 @@ def zero_channels(module: nn.Module, groups: Groups, removed: Mapping[str, Seque
     Raises:
         InputError: an unknown group, or channels that are out of range, not ascending or given twice.
     """
+    check_groups(module, groups)
     chosen = {name: checked_removed(groups[name], channels) for name, channels in removed.items()}
     with torch.no_grad():
         for name, channels in chosen.items():

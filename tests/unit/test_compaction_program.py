@@ -230,3 +230,15 @@ def test_bad_choices_are_refused(kept: dict[str, list[int]], said: str) -> None:
     if kept != {"up1": []}:
         with pytest.raises(InputError):
             zero_channels(program.module, groups, kept)
+
+
+def test_groups_of_another_network_are_refused() -> None:
+    program = trace(NETWORKS["UNet"][0](), (torch.randn(2, 3, 16, 16),))
+    groups = width_groups(program)
+    small = compact(program, groups, {"down1_0": [0, 2]})
+    said = r"of another network: down1.0.weight should have 6 entries along axis 0, but has the shape \(2, 3, 3, 3\)"
+    for use in (compact, masked):
+        with pytest.raises(InputError, match=said):
+            use(small, groups, {"down1_0": [0]})
+    with pytest.raises(InputError, match=r"stem\.weight should have 3 entries along axis 1, but is not there; call"):
+        zero_channels(small.module, width_groups(traced(NETWORKS["DenseNet"][0](), (2, 3, 8, 8))), {"stem": [0]})

@@ -28,6 +28,7 @@ DIFFERENT = {
     "Transformer": "it knows neither RMSNorm nor that the width of a head is fixed by the sizes of a reshape",
     "NonLocal": "it counts the parts of a split from the wrong channel when one of them is added to another",
     "LinearAttention": "it takes the channels that a product sums over for channels of its result",
+    "Parts": "it does not follow single channels through the reshapes and the split",
     "Mixer": "it takes the tokens that a linear layer mixes for the channels beside them",
     "Gates": "it takes the one channel of a gate for all channels that it is broadcast over",
 }
