@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from torch import Tensor
-
 from hwcomp.errors import InputError
 from hwcomp.program import Inputs
 from hwcomp.train.seeds import Stream
@@ -102,7 +100,7 @@ def checked_batch(raw: Any, data: TrainData) -> Batch:
     """Return the batch after comparing it with the example inputs, sizes of the batch aside.
 
     Raises:
-        InputError: the inputs differ in number, type or shape, or the targets are not one for each sample.
+        InputError: the inputs differ in number, type or shape, or there is no sample in them.
     """
     inputs, targets = split_batch(raw)
     example = data.example_inputs
@@ -119,9 +117,11 @@ def checked_batch(raw: Any, data: TrainData) -> Batch:
         raise InputError(
             f"A batch of {data.name} has inputs of shape {shapes} (without the batch); the model takes {wanted}."
         )
-    sizes = [x.shape[0] for x in (*inputs, targets) if isinstance(x, Tensor) and x.ndim]
+    sizes = [x.shape[0] for x in inputs if x.ndim]
     if len(set(sizes)) > 1 or 0 in sizes:
-        raise InputError(f"A batch of {data.name} has {sizes} samples in its parts; each part must have as many.")
+        raise InputError(
+            f"A batch of {data.name} has {sizes} samples in its inputs; each must have as many, at least 1."
+        )
     return Batch(inputs=inputs, targets=targets)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -40,7 +41,8 @@ class TaskObjective:
         outputs = forward(model, inputs)
         if self.teacher is None or (self.share == 0 and targets is not None):
             return self._task(outputs, targets)
-        self.teacher.to(inputs[0].device)
+        if any(p.device != inputs[0].device for p in islice(self.teacher.parameters(), 1)):
+            self.teacher.to(inputs[0].device)
         with torch.no_grad():
             wanted = forward(self.teacher, inputs)
         if is_class_logits(outputs, targets):

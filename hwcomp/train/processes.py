@@ -5,6 +5,7 @@ the user gave, however many processes there are. Gradients are summed by hand, w
 ``DistributedDataParallel`` that allows objectives that run the network several times, or parts of it.
 """
 
+import atexit
 import os
 import warnings
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
+from hwcomp.errors import InputError
 from hwcomp.train.feed import Batch
 
 T = TypeVar("T")
@@ -34,6 +36,9 @@ class Processes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # accelerate tells of the threads that it chooses
             state = PartialState(cpu=_only_cpu())
+        if dist.is_initialized() and dist.get_backend() == "gloo":
+            atexit.unregister(_leave)
+            atexit.register(_leave)
         self.device: torch.device = state.device
         self.rank: int = state.process_index
         self.count: int = state.num_processes
@@ -95,6 +100,10 @@ class Processes:
         """Return whether every process has something, not None."""
         return float(self.summed(torch.tensor([float(thing is not None)]))) == self.count
 
+    def wait(self) -> None:
+        """Wait until every process is here: the main one's files are written then."""
+        PartialState().wait_for_everyone()
+
     def equalise(self, model: nn.Module) -> None:
         """Give every process the main one's parameters and buffers."""
         if self.count > 1:
@@ -110,6 +119,12 @@ class Processes:
                     buffer.div_(self.count)
 
 
+def _leave() -> None:
+    """Close gloo's connections before the interpreter ends: its threads abort a process that others leave first."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _only_cpu() -> bool:
     """Return whether processes have to talk over the CPU; accelerate must be told, or takes each for the only one."""
     wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"1", "true", "yes"}
@@ -117,16 +132,22 @@ def _only_cpu() -> bool:
 
 
 def _cut(targets: Any, start: int, stop: int, size: int) -> Any:
-    """Cut every part of targets that has one entry for each sample."""
-    if isinstance(targets, Tensor):
-        return targets[start:stop] if targets.ndim and targets.shape[0] == size else targets
+    """Cut every part of targets, each of which has one entry for each sample."""
+    if isinstance(targets, Tensor) and (targets.ndim == 0 or targets.shape[0] == size):
+        return targets[start:stop] if targets.ndim else targets
     if isinstance(targets, dict):
         return {name: _cut(item, start, stop, size) for name, item in targets.items()}
-    if isinstance(targets, list) and len(targets) == size and not isinstance(targets[0], Tensor):
+    if isinstance(targets, list) and len(targets) == size:
         return targets[start:stop]
     if type(targets) in {tuple, list}:
         return type(targets)(_cut(item, start, stop, size) for item in targets)
-    return targets
+    if targets is None or isinstance(targets, (int, float, str)):
+        return targets
+    found = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
+    raise InputError(
+        f"Targets of {size} samples cannot be shared by processes; found {found}: give one entry for each sample, or "
+        "train in one process."
+    )
 
 
 def _moved(value: Any, device: torch.device) -> Any:

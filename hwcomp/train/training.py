@@ -119,6 +119,7 @@ def train(  # noqa: PLR0913 - each is a part that a method may bring
             run.epoch()
         if not was_done:
             run.save()
+        processes.wait()
     position = run.position
     return Trained(
         model=run.result(),

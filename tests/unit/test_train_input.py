@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from hwcomp.errors import InputError
 from hwcomp.train import TrainConfig, TrainData, Validation, task_objective, train
+from hwcomp.train.feed import Batch
+from hwcomp.train.processes import Processes
 from hwcomp.workload import top1
 
 GOOD = [(torch.randn(4, 3), torch.tensor([0, 1, 2, 1])) for _ in range(3)]
@@ -52,8 +54,8 @@ BAD_DATA: dict[str, tuple[Callable[[], Any], str]] = {
     "wrong shape": (lambda: changed(x=torch.randn(4, 5)), r"inputs of shape \[\(5,\)\] .* the model takes \[\(3,\)\]"),
     "wrong type": (lambda: changed(x=torch.ones(4, 3, dtype=torch.int64)), "inputs of type int64; give them as"),
     "numpy": (lambda: [(torch.randn(4, 3).numpy(), GOOD[0][1])], r"inputs of type none \(a tuple\)"),
-    "fewer targets": (lambda: changed(y=torch.tensor([0, 1])), r"has \[4, 2\] samples in its parts"),
-    "empty batch": (lambda: changed(x=torch.randn(0, 3), y=torch.tensor([])), "samples in its parts"),
+    "fewer targets": (lambda: changed(y=torch.tensor([0, 1])), "loss failed on a batch: ValueError: Expected input"),
+    "empty batch": (lambda: changed(x=torch.randn(0, 3), y=torch.tensor([])), r"has \[0\] samples in its inputs"),
     "labels too large": (
         lambda: changed(y=torch.tensor([0, 1, 2, 3])),
         "labels range from 0 to 3, but the model has 3 outputs; labels must be 0 to 2",
@@ -155,3 +157,19 @@ def test_a_model_that_fails_on_a_batch_is_named() -> None:
 def test_ignored_labels_and_other_batch_sizes_are_no_errors() -> None:
     data = [(torch.randn(n, 3), torch.tensor([1] * (n - 1) + [-100])) for n in (2, 5, 9)]
     assert run(data, metric=None).steps == 6
+
+
+def test_targets_of_processes_are_cut_with_the_samples_or_refused() -> None:
+    first, second = Processes(), Processes()
+    first.count = second.count = 2
+    second.rank = 1
+    x, y = torch.arange(10.0).reshape(5, 2), torch.arange(5)
+    targets = {"label": y, "boxes": [f"box {i}" for i in range(5)], "pair": (y, 2 * y), "scale": torch.tensor(3.0)}
+    (a, share), (b, rest) = (p.share(Batch(inputs=(x,), targets=targets)) for p in (first, second))
+    assert (a.size, b.size, share, rest) == (2, 3, 0.4, 0.6)
+    assert torch.equal(torch.cat([a.targets["pair"][1], b.targets["pair"][1]]), 2 * y)
+    assert a.targets["boxes"] + b.targets["boxes"] == targets["boxes"]
+    with pytest.raises(InputError, match=r"Targets of 5 samples cannot be shared by processes; found shape \(7, 6\)"):
+        first.share(Batch(inputs=(x,), targets=torch.zeros(7, 6)))
+    one = Batch(inputs=(x[:1],), targets=y[:1])
+    assert first.share(one)[1] + second.share(one)[1] == 1
