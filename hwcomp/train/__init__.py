@@ -2,7 +2,6 @@
 
 from hwcomp.train.config import TrainConfig
 from hwcomp.train.feed import TrainData
-from hwcomp.train.guard import TrainingError
 from hwcomp.train.hooks import Hooks, TrainState
 from hwcomp.train.objective import Objective, TaskObjective, task_objective
 from hwcomp.train.position import EpochRecord
@@ -18,7 +17,6 @@ __all__ = [
     "TrainData",
     "TrainState",
     "Trained",
-    "TrainingError",
     "Validation",
     "task_objective",
     "train",

@@ -21,10 +21,6 @@ LOWERED = 0.1
 """The learning rate after the first failure, as a factor: rates that diverge are seldom too high by a little."""
 
 
-class TrainingError(InputError):
-    """Training diverged again after its learning rate was lowered."""
-
-
 class Guard:
     """Looks at losses and weights from time to time; both must be finite.
 
@@ -49,7 +45,7 @@ class Guard:
         """Add the losses up; if they or the weights are not finite, go back to good weights and lower the rate.
 
         Raises:
-            TrainingError: the rate was lowered before.
+            InputError: the rate was lowered before.
         """
         position, sizes = self._position, self._sizes
         losses = self._processes.summed(self._losses[: len(sizes)].clone()).tolist()
@@ -76,7 +72,7 @@ class Guard:
             f"learning rate {position.rate:.3g})"
         )
         if position.lowered < 1:
-            raise TrainingError(
+            raise InputError(
                 f"Training diverged again, though the learning rate was lowered once: {where}; try a lower rate, a "
                 "warm-up or gradient clipping, and look for infinite values in the data and the loss."
             )

@@ -84,8 +84,7 @@ def train(  # noqa: PLR0913 - each is a part that a method may bring
             for that of the configuration.
 
     Raises:
-        InputError: the data, the loss, the metric or an option cannot be used.
-        TrainingError: training diverged twice.
+        InputError: the data, the loss, the metric or an option cannot be used, or training diverged twice.
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     _check(data, config, validation)
