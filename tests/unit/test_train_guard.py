@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from hwcomp.train import Hooks, TrainConfig, TrainData, TrainingError, TrainState, train
+from hwcomp.errors import InputError
+from hwcomp.train import Hooks, TrainConfig, TrainData, TrainState, train
 
 X = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
 Y = X @ torch.tensor([[1.0], [-2.0], [0.5]])
@@ -36,7 +37,7 @@ def test_a_rate_that_is_too_high_is_lowered_once() -> None:
 
 def test_a_rate_that_is_far_too_high_ends_with_a_sentence() -> None:
     with pytest.raises(
-        TrainingError, match=r"diverged again, though .* was lowered once: .* at step \d+ \(epoch \d+,"
+        InputError, match=r"diverged again, though .* was lowered once: .* at step \d+ \(epoch \d+,"
     ) as e:
         run(rate=1e6)
     assert "learning rate 1e+05" in str(e.value)
