@@ -33,6 +33,12 @@ class PassError(HwcompError):
     exit_code: ClassVar[int] = 1
 
 
+class UnknownOperatorError(HwcompError):
+    """An analysis does not understand an operator, or this use of it, and must leave it alone; the text says why."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class LoweringError(HwcompError):
     """The runtime cannot load a model: a damaged file, or a graph that it refuses."""
 

@@ -72,7 +72,7 @@ def load_workload(spec: str) -> Workload:
     """
     path_text, _, factory_name = spec.partition(":")
     factory_name = factory_name or "model"
-    module = _execute(Path(path_text))
+    module = execute_file(Path(path_text))
     factory = getattr(module, factory_name, None)
     if factory is None:
         functions = [name for name, value in vars(module).items() if inspect.isfunction(value) and name[0] != "_"]
@@ -127,7 +127,12 @@ def _check_tensor(tensor: Tensor, what: str) -> None:
         raise InputError(f"{what} holds NaN or infinity; the checkpoint is damaged or training diverged.")
 
 
-def _execute(path: Path) -> ModuleType:
+def execute_file(path: Path) -> ModuleType:
+    """Return the module of a Python file of the user's; what lies beside the file can be imported by it.
+
+    Raises:
+        InputError: there is no such file, or it cannot be imported.
+    """
     if not path.is_file():
         raise InputError(f"No file '{path}'; give the path of a model.py (`hwcomp init` writes one).")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
@@ -143,7 +148,7 @@ def _execute(path: Path) -> ModuleType:
     except SyntaxError as error:
         raise InputError(f"{path}, line {error.lineno}: syntax error: {error.msg}.") from error
     except (Exception, SystemExit) as error:
-        raise InputError(f"{path} cannot be imported: {_located(error, path)}") from error
+        raise InputError(f"{path} cannot be imported: {located(error, path)}") from error
     return module
 
 
@@ -151,10 +156,11 @@ def _call(function: Callable[[], Any], what: str) -> Any:
     try:
         return function()
     except (Exception, SystemExit) as error:
-        raise InputError(f"{what} failed: {_located(error, None)}") from error
+        raise InputError(f"{what} failed: {located(error, None)}") from error
 
 
-def _located(error: BaseException, path: Path | None) -> str:
+def located(error: BaseException, path: Path | None) -> str:
+    """Return an error of the user's code in words, with the line that raised it: the last one in a file, or anywhere."""
     everywhere = traceback.extract_tb(error.__traceback__)
     frames = [f for f in everywhere if path is None or Path(f.filename).resolve() == path.resolve()]
     where = f" (line {frames[-1].lineno} of {Path(frames[-1].filename).name})" if frames else ""
@@ -183,7 +189,7 @@ def _guarded(batches: Iterable[Any], name: str) -> Iterator[Any]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{name} failed while it was read: {_located(error, None)}") from error
+        raise InputError(f"{name} failed while it was read: {located(error, None)}") from error
 
 
 def samples(batches: Iterable[Any], example: Inputs, name: str = "the data") -> Iterator[tuple[Inputs, Any]]:

@@ -6,11 +6,8 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from hwcomp.errors import UnknownOperatorError
 from hwcomp.groups.ledger import Ledger
-
-
-class UnknownOperatorError(Exception):
-    """The operator, or this use of it, is not understood; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,8 @@ import math
 
 from torch import Tensor
 
-from hwcomp.groups.call import Call, UnknownOperatorError
+from hwcomp.errors import UnknownOperatorError
+from hwcomp.groups.call import Call
 from hwcomp.groups.products import product
 from hwcomp.groups.shadow import compacted
 

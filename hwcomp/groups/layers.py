@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from hwcomp.groups.call import Call, UnknownOperatorError
+from hwcomp.errors import UnknownOperatorError
+from hwcomp.groups.call import Call
 from hwcomp.groups.elementwise import join
 from hwcomp.groups.model import Ids
 from hwcomp.groups.shadow import spread, varied, vector

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwcomp.groups.call import Call, UnknownOperatorError, map_tensors
+from hwcomp.errors import UnknownOperatorError
+from hwcomp.groups.call import Call, map_tensors
 from hwcomp.groups.shadow import compacted, first, spread, together, varied, vector
 
 SEVERAL = ("cat", "concat", "concatenate", "stack", "view_as", "reshape_as")

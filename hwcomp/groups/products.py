@@ -5,7 +5,8 @@ Where batch axes vary there are heads, and a head is one channel: whole heads ar
 
 from torch import Tensor
 
-from hwcomp.groups.call import Call, UnknownOperatorError
+from hwcomp.errors import UnknownOperatorError
+from hwcomp.groups.call import Call
 from hwcomp.groups.elementwise import join
 from hwcomp.groups.ledger import Ledger
 from hwcomp.groups.shadow import blank, broadcast, compacted, core, numbers, spread, varied, vector

@@ -4,7 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hwcomp.groups.call import Call, UnknownOperatorError
+from hwcomp.errors import UnknownOperatorError
+from hwcomp.groups.call import Call
 from hwcomp.groups.elementwise import elementwise
 from hwcomp.groups.shadow import first
 

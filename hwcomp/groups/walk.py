@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor, fx
 from torch.fx.passes.shape_prop import TensorMetadata
 
-from hwcomp.groups.call import Call, UnknownOperatorError, tensors_in
+from hwcomp.errors import UnknownOperatorError
+from hwcomp.groups.call import Call, tensors_in
 from hwcomp.groups.ledger import Ledger
 from hwcomp.groups.movement import apply
 from hwcomp.groups.operators import HANDLERS, MOVES, QUERIES, name_of

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hwcomp.errors import InputError
 from hwcomp.groups import WidthGroup
 from hwcomp.plugins import load
-from hwcomp.workload import _execute, _located
+from hwcomp.workload import execute_file, located
 
 PACKAGE = "hwcomp.importance"
 
@@ -59,7 +59,7 @@ class Importance:
             raise
         except Exception as error:
             raise InputError(
-                f"The importance '{self.name}' failed on group '{group.name}': {_located(error, None)}"
+                f"The importance '{self.name}' failed on group '{group.name}': {located(error, None)}"
             ) from error
         problem = _problem(scores, group.channels)
         if problem is not None:
@@ -106,7 +106,7 @@ def load_importance(spec: str, seed: int = 0) -> Importance:
 def _from_file(path: Path, name: str) -> tuple[Any, Any]:
     if not path.is_file():
         raise InputError(f"No file '{path}'; give an importance as path/to/file.py:function.")
-    module = _execute(path)
+    module = execute_file(path)
     function = getattr(module, name, None) if name else None
     if not callable(function):
         known = [key for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"]
