@@ -160,7 +160,7 @@ def _call(function: Callable[[], Any], what: str) -> Any:
 
 
 def located(error: BaseException, path: Path | None) -> str:
-    """Return an error of the user's code in words, with the line that raised it: the last one in a file, or anywhere."""
+    """Return an error of the user's code in words, with the last line of a file, or of any, that raised it."""
     everywhere = traceback.extract_tb(error.__traceback__)
     frames = [f for f in everywhere if path is None or Path(f.filename).resolve() == path.resolve()]
     where = f" (line {frames[-1].lineno} of {Path(frames[-1].filename).name})" if frames else ""
