@@ -80,6 +80,9 @@ def compile(  # noqa: A001 - the verb of the field
     ] = None,
     steps: Annotated[int, typer.Option(help="Channels are removed in so many steps, with training after each.")] = 1,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start training from fresh weights.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Soft pruning of each layer for itself, to compare with papers.")
+    ] = False,
 ) -> None:
     """Compile a network for a target, measure it, and write an artifact with the proof."""
     from hwcomp import commands
@@ -88,7 +91,7 @@ def compile(  # noqa: A001 - the verb of the field
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
         method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate,
-        importance=importance, steps=steps, from_scratch=from_scratch,
+        importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

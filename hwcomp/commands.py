@@ -18,7 +18,7 @@ from hwcomp.target import ALIASES, HOST, available, load, source
 
 SHRINKING = {
     "rate": "prune_rate", "epochs": "epochs", "minutes": "minutes", "learning_rate": "learning_rate",
-    "importance": "importance", "steps": "steps", "from_scratch": "from_scratch",
+    "importance": "importance", "steps": "steps", "from_scratch": "from_scratch", "paper": "paper",
 }  # fmt: skip
 """Field of the configuration of methods that remove channels -> option."""
 
@@ -50,6 +50,7 @@ class CompileOptions:
     importance: str | None
     steps: int
     from_scratch: bool
+    paper: bool
 
     def config(self) -> CompileConfig:
         """Return the checked configuration.
@@ -78,6 +79,8 @@ class CompileOptions:
                 f"--{given[0].replace('_', '-')} is for methods that remove channels; give --method too, for example "
                 "--method latency_pruning."
             )
+        if self.paper and "soft_filter_pruning" not in self.method:
+            raise InputError("--paper is for soft_filter_pruning and asymptotic_soft_filter_pruning.")
         if self.method == "latency_pruning" and self.prune_rate is not None:
             raise InputError("latency_pruning finds the rates itself; give --latency or --speedup, not --prune-rate.")
 

@@ -108,6 +108,7 @@ class Shrinking(BaseModel):
         importance: name of a function of `hwcomp.importance`, or ``path/to/file.py:function``; None for the method's.
         steps: how many times channels are removed, with training after each.
         from_scratch: start from fresh weights instead of the given ones.
+        paper: soft pruning of every layer for itself, as the papers do to count; nothing gets faster.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,6 +120,7 @@ class Shrinking(BaseModel):
     importance: str | None = None
     steps: Annotated[int, Field(ge=1)] = 1
     from_scratch: bool = False
+    paper: bool = False
 
 
 class CompileConfig(BaseModel):

@@ -104,7 +104,7 @@ def _by_rate(job: Job, network: Program) -> Shrunk:
     shrink = _shrink(job, network, groups, importance, 1)
     rate = shrink.rate  # a missing one is told before anything is measured
     shrink = replace(shrink, multiple=_table(job, network, groups, _integers(job, network)).multiple)
-    return _described(job, network, groups, method(shrink), f"rate {rate:g}")
+    return _described(job, shrink, method(shrink), f"rate {rate:g}")
 
 
 def _by_latency(job: Job, network: Program) -> Proposals:
@@ -115,12 +115,12 @@ def _by_latency(job: Job, network: Program) -> Proposals:
     shrink.recovery.check()
     outcome = yield Shrunk(network=network, widths={})
     table = _table(job, network, groups, outcome.assignment)
-    shrink = replace(shrink, multiple=table.multiple)
+    shrink = whole = replace(shrink, multiple=table.multiple)
     widths = {group.name: group.channels for group in groups.groups}
     for _ in range(MAX_PROPOSALS):
         limit_us = table.law(widths) * min(MARGIN, MARGIN * outcome.wanted_us / outcome.latency_us)
         shrunk = latency_pruning.latency_pruning(shrink, table.law, widths, limit_us)
-        outcome = yield _described(job, network, groups, shrunk, f"{limit_us / 1e3:.3g} ms by the table of widths")
+        outcome = yield _described(job, whole, shrunk, f"{limit_us / 1e3:.3g} ms by the table of widths")
         shrink, widths = shrink.of(shrunk.network), dict(shrunk.widths)
 
 
@@ -177,8 +177,16 @@ def _table(job: Job, network: Program, groups: Groups, assignment: Assignment) -
     return table
 
 
-def _described(job: Job, network: Program, groups: Groups, shrunk: Shrunk, asked: str) -> Shrunk:
-    """Return what a method gave with the notes that its report needs, after printing the most important ones."""
+def _described(job: Job, shrink: Shrink, shrunk: Shrunk, asked: str) -> Shrunk:
+    """Return what a method gave with the notes that its report needs, after printing the most important one.
+
+    Args:
+        job: the compilation.
+        shrink: the original network.
+        shrunk: what a method made of it.
+        asked: of the method.
+    """
+    network, groups, multiple = shrink.network, shrink.groups, shrink.multiple
     before, after = macs_of(network, PRODUCTS), macs_of(shrunk.network, PRODUCTS)
     whole = sum(shrunk.widths.get(group.name, group.channels) == group.channels for group in groups.groups)
     saved = (
@@ -186,6 +194,15 @@ def _described(job: Job, network: Program, groups: Groups, shrunk: Shrunk, asked
         f"and channels of {len(groups.groups) - whole} of {len(groups.groups)} groups removed"
     )
     job.reporter.stage("Shrink").done(saved)
+    narrow = [group.name for group in groups.groups if 1 < group.channels <= multiple]
+    told = []
+    if narrow:
+        told.append(f"{', '.join(narrow)}: kept whole, not wider than one fast block of {multiple} channels")
+    if job.workload.validation_data is None and shrunk.history:
+        told.append(
+            "The held-out samples are some of train_data, and may have been trained on if it is shuffled; "
+            "validation_data() gives others."
+        )
     frozen = [f"{note.site}: its channels stay: {note.reason}" for note in groups.frozen]
     channels = {group.name: group.channels for group in groups.groups}
-    return replace(shrunk, channels=channels, notes=(saved, *shrunk.notes, *frozen))
+    return replace(shrunk, channels=channels, notes=(saved, *shrunk.notes, *told, *frozen))

@@ -15,6 +15,9 @@ import platformdirs
 
 ROOT_VARIABLE = "HWCOMP_CACHE"
 
+LINKED = ("passes", "targets", "cost_models")
+"""Packages that lie elsewhere in the repository."""
+
 MAX_BYTES = 4 * 2**30
 """Kept results beyond this are dropped, the longest unused first."""
 
@@ -28,10 +31,10 @@ def cache_root() -> Path:
 @cache
 def code_digest() -> bytes:
     """Return a hash of hwcomp's own code, so that results of other code are never taken for its own."""
-    state = hashlib.sha256()
-    for package in ("", "passes", "cost_models", "lowering", "search", "devices"):
-        for path in sorted((Path(__file__).parent / package).glob("*.py")):
-            state.update(path.read_bytes())
+    state, root = hashlib.sha256(), Path(__file__).parent
+    linked = [path for name in LINKED for path in (root / name).glob("*.py")]  # `rglob` does not follow links
+    for path in sorted({*root.rglob("*.py"), *linked}):
+        state.update(path.read_bytes())
     return state.digest()
 
 

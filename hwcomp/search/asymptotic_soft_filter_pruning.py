@@ -1,6 +1,7 @@
 """Asymptotic soft filter pruning: as soft pruning, but the share of zeros rises from none to the rate."""
 
 from hwcomp.search.filter_schedule import asymptotic_rate
+from hwcomp.search.independent_layers import prune_independently
 from hwcomp.search.shrink import Shrink
 from hwcomp.search.shrunk import Shrunk
 from hwcomp.search.zeroing import prune_softly
@@ -18,4 +19,5 @@ def asymptotic_soft_filter_pruning(shrink: Shrink) -> Shrunk:
     Raises:
         InputError: there is no rate, or no training data.
     """
-    return prune_softly(shrink, asymptotic_rate, METHOD)
+    prune = prune_independently if shrink.options.paper else prune_softly
+    return prune(shrink, asymptotic_rate, METHOD)

@@ -1,6 +1,7 @@
 """Soft filter pruning: after every epoch the weakest filters become zero, but go on being trained."""
 
 from hwcomp.search.filter_schedule import constant_rate
+from hwcomp.search.independent_layers import prune_independently
 from hwcomp.search.shrink import Shrink
 from hwcomp.search.shrunk import Shrunk
 from hwcomp.search.zeroing import prune_softly
@@ -18,4 +19,5 @@ def soft_filter_pruning(shrink: Shrink) -> Shrunk:
     Raises:
         InputError: there is no rate, or no training data.
     """
-    return prune_softly(shrink, constant_rate, METHOD)
+    prune = prune_independently if shrink.options.paper else prune_softly
+    return prune(shrink, constant_rate, METHOD)

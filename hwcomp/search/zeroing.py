@@ -21,8 +21,9 @@ def prune_softly(shrink: Shrink, schedule: Schedule, method: str) -> Shrunk:
     """Train; after each epoch set the least important channels of each group to zero; at the end remove them.
 
     How many is the schedule's share of the channels that the fast width nearest to the rate leaves out. Zeros are set
-    in all that makes and scales a channel, so that it is exactly zero, and what is removed in the end was zero already.
-    The statistics of BatchNorm are then taken anew.
+    in the rows that make a channel, not in its normalisation: with both at zero no gradient would pass, and nothing
+    could grow again. So a zero filter still gives a constant; when it is removed in the end, the statistics of the
+    normalisations behind it are taken anew, which takes up the constant but at the borders of the image.
 
     Raises:
         InputError: there is no rate, or no training data.
@@ -54,7 +55,7 @@ def _zero(shrink: Shrink, module: nn.Module, goal: Mapping[str, int], schedule: 
         share = 1 - goal[group.name] / group.channels
         count = pruned_count(group.channels, schedule(done, 1, share)) if share else 0
         removed[group.name] = _smallest(shrink.importance(module, group), count)
-    zero_channels(module, shrink.groups, removed)
+    zero_channels(module, shrink.groups, removed, scales=False)
 
 
 def _smallest(scores: Tensor, count: int) -> list[int]:

@@ -1,0 +1,184 @@
+"""How much accuracy each way of removing channels keeps, at equal widths and equal training, with controls.
+
+    HWCOMP_CIFAR10=cifar10_jpeg.npz python benchmarks/pruning.py [--epochs 12] [--steps 94] [--rates 0.4] [--seeds 3]
+
+Every run starts from the trained network (or, where it says so, from fresh weights), trains for the same number of
+steps with the same batches and ends with the same widths; test data is read once, at the end. A run that is done is
+kept in build/pruning and not repeated, so that several processes may share the work, and an interrupted one goes on.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import ROOT, save
+from rich.console import Console
+
+from hwcomp.config import Shrinking
+from hwcomp.console import Reporter
+from hwcomp.evaluation import accuracies
+from hwcomp.importance import load_importance
+from hwcomp.lowering.onnx_export import export_float
+from hwcomp.macs import macs_of
+from hwcomp.program import Program
+from hwcomp.search.asymptotic_soft_filter_pruning import asymptotic_soft_filter_pruning
+from hwcomp.search.recovery import Recovery, fresh
+from hwcomp.search.shrink import Shrink, best_channels, checked_groups
+from hwcomp.search.shrunk import Shrunk
+from hwcomp.search.soft_filter_pruning import soft_filter_pruning
+from hwcomp.search.uniform_pruning import uniform_pruning
+from hwcomp.subject import to_bytes
+from hwcomp.tracing import trace
+from hwcomp.workload import Workload, load_workload, samples
+
+RATE, SCRATCH_RATE = 0.01, 0.1
+"""Learning rates from a trained start and from fresh weights."""
+
+BATCH = 100
+
+
+def small_from_scratch(shrink: Shrink) -> Shrunk:
+    """Return the small network, trained from fresh weights: what pruning must beat."""
+    widths = shrink.widths_at(shrink.rate)
+    small = fresh(shrink.compacted(best_channels(shrink.scores(), widths)), shrink.recovery.seed)
+    recovery = replace(shrink.recovery, options=shrink.options.model_copy(update={"learning_rate": SCRATCH_RATE}))
+    trained, history = recovery(small, "small_from_scratch", decay_all=True)
+    return Shrunk(network=trained, widths=widths, history=history)
+
+
+def dense(shrink: Shrink) -> Shrunk:
+    """Return the whole network after as much further training: what pruning is compared with."""
+    trained, history = shrink.recovery(shrink.network, "dense", decay_all=True)
+    return Shrunk(network=trained, widths={}, history=history)
+
+
+METHODS: dict[str, tuple[Callable[[Shrink], Shrunk], str]] = {
+    "asymptotic_soft_filter_pruning": (asymptotic_soft_filter_pruning, "l2"),
+    "soft_filter_pruning": (soft_filter_pruning, "l2"),
+    "uniform_pruning, l1": (uniform_pruning, "l1"),
+    "uniform_pruning, random": (uniform_pruning, "random_control"),
+    "small from scratch": (small_from_scratch, "l1"),
+    "dense, as much training": (dense, "l1"),
+}
+
+
+def run(workload: Workload, method: str, rate: float, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the test accuracy of one training."""
+    function, importance = METHODS[method]
+    network = trace(workload.model, workload.example_inputs)
+    shrinking = Shrinking(rate=rate, epochs=options.epochs, learning_rate=RATE)
+    recovery = Recovery(
+        workload=replace(workload, train_data=_short(workload, options.steps)),
+        validation=[],
+        options=shrinking,
+        folder=ROOT / "build" / "pruning" / "training",
+        seed=seed,
+        reporter=Reporter(Console(quiet=True)),
+        taught=False,
+    )
+    shrink = Shrink(
+        network=network,
+        groups=checked_groups(network),
+        importance=load_importance(importance, seed),
+        recovery=recovery,
+        multiple=1,
+        options=shrinking,
+    )
+    shrunk = function(shrink)
+    return {
+        "method": method,
+        "rate": rate,
+        "seed": seed,
+        "test_accuracy": test_accuracy(workload, shrunk.network),
+        "macs_removed": 1 - macs_of(shrunk.network) / macs_of(network),
+        "last_loss": shrunk.history[-1].loss,
+    }
+
+
+def _short(workload: Workload, steps: int) -> Callable[[], Any]:
+    """Return training data of so many batches; every pass shuffles the whole anew, so passes differ."""
+    source = workload.train_data
+    assert source is not None
+
+    class Part:
+        def __len__(self) -> int:
+            return steps
+
+        def __iter__(self) -> Any:
+            return (batch for batch, _ in zip(source(), range(steps)))  # noqa: B905 - cut on purpose
+
+    return Part
+
+
+def test_accuracy(workload: Workload, network: Program) -> float:
+    """Return the accuracy on the test images, of the exported network."""
+    assert workload.eval_data is not None
+    labelled = samples(workload.eval_data() or [], workload.example_inputs)
+    (score,) = accuracies([to_bytes(export_float(network))], labelled, workload.metric, threads=1)
+    return score
+
+
+def main() -> None:
+    """Run what is missing, then print a table and save it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=94, help="batches of 128 in each")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.4])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    options = parser.parse_args()
+    workload = load_workload(f"{ROOT}/examples/cifar10/model.py:{options.model}")
+    if workload.train_data is None or workload.train_data() is None:
+        parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see examples/cifar10/README.md)")
+    folder = ROOT / "build" / "pruning" / f"{options.model}-{options.epochs}x{options.steps}"
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for seed in range(options.seeds):
+        for rate in options.rates:
+            for method in options.methods:
+                path = folder / f"{method.replace(', ', '-').replace(' ', '_')}-{rate}-{seed}.json"
+                if not claim(path):
+                    continue
+                path.write_text(json.dumps(run(workload, method, rate, seed, options)))
+                print(path.read_text(), flush=True)
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    original = test_accuracy(workload, trace(workload.model, workload.example_inputs))
+    settings = {"model": options.model, "epochs": options.epochs, "steps_per_epoch": options.steps, "batch": 128}
+    print(f"{options.model} as it is: {original:.2f} %")
+    for (method, rate), scores in grouped(runs).items():
+        print(f"{method:32} {rate:.0%}  {np.mean(scores):.2f} +- {np.std(scores):.2f} % ({len(scores)} seeds)")
+    print(save(f"pruning_{options.model}", {"settings": settings, "original": original, "runs": runs}))
+
+
+def claim(path: Path) -> bool:
+    """Return whether a run is this process's: nobody has done it, or is doing it."""
+    lock = path.with_suffix(".lock")
+    if path.exists():
+        return False
+    try:
+        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        if Path(f"/proc/{lock.read_text() or 0}").exists():
+            return False
+        handle = os.open(lock, os.O_TRUNC | os.O_WRONLY)
+    with os.fdopen(handle, "w") as file:
+        file.write(str(os.getpid()))
+    return True
+
+
+def grouped(runs: list[dict[str, Any]]) -> dict[tuple[str, float], list[float]]:
+    """Return the scores of each method and rate."""
+    found: dict[tuple[str, float], list[float]] = {}
+    for one in runs:
+        found.setdefault((one["method"], one["rate"]), []).append(one["test_accuracy"])
+    return found
+
+
+if __name__ == "__main__":
+    main()
