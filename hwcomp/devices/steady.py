@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import TypeVar, final
@@ -33,6 +34,8 @@ GOOD_SCALING = 0.8
 """Speed-up per thread at which the search for the best one ends."""
 
 PROBE_RUNS, PAUSE_S = 20, 0.5
+FRESH_S = 0.2
+"""How long a probe counts: the one after a block serves as the one before the next."""
 
 Result = TypeVar("Result")
 
@@ -78,6 +81,7 @@ class SteadyDevice(Device):
         self._start = self._clock.now()
         self._best: dict[int, float] = {}
         self._last: list[float] = []
+        self._free_s = -inf
 
     def facts(self) -> DeviceFacts:
         """Return what the device is."""
@@ -132,7 +136,7 @@ class SteadyDevice(Device):
         """Wait until the cores are free; return whether they are."""
         if threads not in self._best:
             self._best[threads] = self._kept(threads) or self._sought(threads)
-        while not self._is_free(threads):
+        while self._clock.now() - self._free_s > FRESH_S and not self._is_free(threads):
             if not self._may_wait():
                 return False
             self._pause()
@@ -145,7 +149,9 @@ class SteadyDevice(Device):
         if len(self._last) == 3 and typical > 1.02 * self._best[threads]:
             self._best[threads] = typical
             self._keep(threads)
-        return scaling >= FREE * self._best[threads]
+        is_free = scaling >= FREE * self._best[threads]
+        self._free_s = self._clock.now() if is_free else -inf
+        return is_free
 
     def _scaling(self, threads: int) -> float:
         one, all_ = (
