@@ -8,17 +8,20 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from hwcomp.headlines import headlines
 from hwcomp.manifest import Manifest, SiteReport
-from hwcomp.report_html import (
+from hwcomp.report_facts import (
+    before_of,
     conversions_us,
     format_bytes,
     format_us,
-    headlines,
     is_measured,
+    is_shrunk,
+    narrowed,
     provenance_of,
-    render_html,
     slowest,
 )
+from hwcomp.report_html import render_html
 from hwcomp.stages import write_atomically
 
 __all__ = ["format_bytes", "format_us", "render_terminal", "write_html"]
@@ -29,13 +32,14 @@ SHOWN_SITES = 25
 
 
 def render_terminal(manifest: Manifest, *, all_sites: bool = False) -> Group:
-    """Return the report for a terminal: the layers, of many only the slowest unless ``all_sites``, then the results."""
+    """Return the report for a terminal: layers, of many only the slowest unless ``all_sites``, channels, results."""
     sites: Sequence[SiteReport] = manifest.sites
     if not all_sites and len(sites) > MAX_SITES:
         sites = slowest(sites, SHOWN_SITES)
     hidden = len(manifest.sites) - len(sites)
     more = [Text(f"... and {hidden} more sites (all of them in report.html)", style="dim")] if hidden else []
-    return Group(_site_table(manifest, sites), *more, Text(), _results(manifest))
+    channels = [Text(), *_channels(manifest, all_groups=all_sites)] if narrowed(manifest) else []
+    return Group(_site_table(manifest, sites), *more, *channels, Text(), _results(manifest))
 
 
 def _site_table(manifest: Manifest, sites: Sequence[SiteReport]) -> Table:
@@ -48,7 +52,11 @@ def _site_table(manifest: Manifest, sites: Sequence[SiteReport]) -> Table:
     )
     table.add_column("site", overflow="fold")
     table.add_column("choice", overflow="fold")
-    for name in ("before", "after", *(["predicted"] if measured else [])):  # an estimate is its own prediction
+    for name in (
+        before_of(manifest),
+        "after",
+        *(["predicted"] if measured else []),
+    ):  # an estimate is its own prediction
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("why", overflow="fold")
     for site in sites:
@@ -62,9 +70,30 @@ def _site_table(manifest: Manifest, sites: Sequence[SiteReport]) -> Table:
     return table
 
 
+def _channels(manifest: Manifest, *, all_groups: bool) -> list[Table | Text]:
+    """Return the groups that lost channels, of many only those that lost the largest share unless ``all_groups``."""
+    fewer = narrowed(manifest)
+    shown = fewer
+    if not all_groups and len(fewer) > MAX_SITES:
+        limit = sorted(width.kept / width.channels for width in fewer)[SHOWN_SITES - 1]
+        shown = [width for width in fewer if width.kept / width.channels <= limit][:SHOWN_SITES]
+    table = Table(title="Channels that stay", title_justify="left", title_style="bold", box=box.SQUARE)
+    table.add_column("group", overflow="fold")
+    for name in ("kept", "of", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for width in shown:
+        share = f"{100 * width.kept / width.channels:.0f} %"
+        table.add_row(_plain(width.group), str(width.kept), str(width.channels), share)
+    hidden, whole = len(fewer) - len(shown), len(manifest.widths) - len(fewer)
+    lines = [f"... and {hidden} more groups are narrower (all of them in report.html)"] if hidden else []
+    lines += [f"{whole} more groups keep all of their channels"] if whole else []
+    return [table, *(Text(line, style="dim") for line in lines)]
+
+
 def _title(manifest: Manifest, shown: int) -> str:
     kind = provenance_of(manifest)
     title = "Latency per site, measured" if kind == "measured" else f"Latency per site, {kind}: nothing was measured"
+    title += " (in float: the smaller network)" if is_shrunk(manifest) else ""
     return title if shown == len(manifest.sites) else f"{title} (the {shown} slowest in float, in execution order)"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hwcomp.manifest import Manifest, Provenance
+from hwcomp.manifest import Manifest, Provenance, TrainingReport
 from hwcomp.report_html import render_html
 
 CHROMIUM = shutil.which("chromium")
@@ -90,6 +90,21 @@ def test_estimates_have_only_the_figures_that_they_can_fill(tmp_path: Path) -> N
     drawn = plots(seen(render_html(manifest("analytic")), tmp_path))
     assert list(drawn) == ["layers", "sensitivity"]
     assert all("main-svg" in part and "(analytic estimate)" in part for part in drawn.values())
+
+
+@pytest.mark.parametrize("metric", [None, 90.0], ids=["loss", "loss and metric"])
+def test_training_is_drawn(tmp_path: Path, metric: float | None) -> None:
+    """A line for the loss and one for the metric, interrupted where channels were removed."""
+    epochs = [(1, 0.9), (2, 0.5), (1, 0.7), (2, 0.4)]
+    training = [TrainingReport(epoch=epoch, loss=loss, metric=metric, rate=0.1, seconds=1.0) for epoch, loss in epochs]
+    changes = {"method": "latency_pruning", "training": training}
+    drawn = plots(seen(render_html(manifest().model_copy(update=changes)), tmp_path))
+    assert list(drawn) == ["layers", "training", "agreement", "rounds", "sensitivity"]
+    figure = re.split(r'class="legend"', drawn["training"])[0]
+    count = 1 if metric is None else 2
+    assert figure.count('class="js-line"') == 2 * count
+    assert len(re.findall(r'<path class="point', figure)) == 4 * count
+    assert "in float" in drawn["layers"]
 
 
 def test_network_without_sites_raises_no_error(tmp_path: Path) -> None:

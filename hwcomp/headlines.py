@@ -1,0 +1,169 @@
+"""What came of a compilation, in words: one line for each result, the most important first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwcomp.manifest import BudgetReport, LatencyUs, Manifest
+from hwcomp.report_facts import (
+    difference,
+    format_bytes,
+    format_duration,
+    format_us,
+    is_measured,
+    is_shrunk,
+    metric_decimals,
+    narrowed,
+    provenance_of,
+    telling_rounds,
+    training_steps,
+)
+
+SAME_SPEED = 0.005
+"""Speed-ups this close to 1 are called no speed-up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Headline:
+    """One result.
+
+    Attributes:
+        label: what it is about.
+        value: the number.
+        words: what the number says.
+        detail: what it rests on.
+        good: whether it is what was asked for; None where nothing was asked.
+    """
+
+    label: str
+    value: str
+    words: str = ""
+    detail: str = ""
+    good: bool | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it in one line."""
+        line = " ".join(part for part in (self.value, self.words) if part)
+        return f"{line} ({self.detail})" if self.detail else line
+
+
+def headlines(manifest: Manifest) -> list[Headline]:
+    """Return the results, the most important first; the budget is the last one."""
+    shrinking = (_method, _channels, _training) if is_shrunk(manifest) else ()
+    found = (_speedup, _latency, _accuracy, *shrinking, _size, _prediction, _budget)
+    return [line for headline in found if (line := headline(manifest)) is not None]
+
+
+def _speedup(manifest: Manifest) -> Headline:
+    ratio, kind = manifest.speedup, provenance_of(manifest)
+    if kind != "measured":
+        detail = f"{kind}: no such device was measured"
+        return Headline(label="Speed-up", value=f"estimated {ratio:.1f}x", detail=detail)
+    slower = ratio < 1 - SAME_SPEED
+    words = "faster than float, measured" if ratio > 1 + SAME_SPEED else "the speed of float, measured"
+    rounds, detail = telling_rounds(manifest), ""
+    if rounds:
+        low, high = np.percentile(rounds, [10, 90])
+        detail = f"p10-p90 of rounds {low:.2f}x-{high:.2f}x, {len(rounds)} rounds"
+    good = False if slower else None
+    return Headline(label="Speed-up", value=f"{ratio:.2f}x", words=words, detail=detail, good=good)
+
+
+def _latency(manifest: Manifest) -> Headline:
+    before, after = manifest.baseline.latency_us, manifest.compiled.latency_us
+    value = f"{format_us(before.median)} -> {format_us(after.median)}"
+    if not is_measured(manifest):
+        return Headline(label="Latency", value=f"estimated {value}", detail=f"{provenance_of(manifest)}: not measured")
+    detail = f"measured, p10-p90 {_spread(before)} -> {_spread(after)}, {after.runs} runs"
+    return Headline(label="Latency", value=value, detail=detail)
+
+
+def _spread(latency: LatencyUs) -> str:
+    low, high = format_us(latency.p10), format_us(latency.p90)
+    return f"{low.split()[0]}-{high}" if low.split()[-1] == high.split()[-1] else f"{low} - {high}"
+
+
+def _accuracy(manifest: Manifest) -> Headline:
+    before, after = manifest.baseline.accuracy, manifest.compiled.accuracy
+    if before is None or after is None:
+        distance = f"output distance {manifest.compiled.output_distance:.2g}"
+        return Headline(label="Accuracy", value=distance, detail="no eval data")
+    decimals = metric_decimals(before, after)
+    change = round(after - before, decimals)
+    detail = "unchanged" if not change else f"{abs(change):.{decimals}f} points {'higher' if change > 0 else 'lower'}"
+    return Headline(label="Accuracy", value=f"{before:.{decimals}f} -> {after:.{decimals}f}", detail=detail)
+
+
+def _method(manifest: Manifest) -> Headline:
+    return Headline(label="Method", value=manifest.method.replace("_", " "))
+
+
+def _channels(manifest: Manifest) -> Headline:
+    fewer = narrowed(manifest)
+    if not fewer:
+        return Headline(label="Channels", value="all stay")
+    kept, channels = (sum(getattr(width, name) for width in manifest.widths) for name in ("kept", "channels"))
+    detail = f"{len(fewer)} of {len(manifest.widths)} groups are narrower"
+    return Headline(label="Channels", value=f"{channels} -> {kept}", detail=detail)
+
+
+def _training(manifest: Manifest) -> Headline | None:
+    if not manifest.training:
+        return None
+    last, steps = manifest.training[-1], len(training_steps(manifest))
+    taken = format_duration(sum(record.seconds for record in manifest.training))
+    metric = (
+        "" if last.metric is None else f", metric on validation samples {last.metric:.{metric_decimals(last.metric)}f}"
+    )
+    return Headline(
+        label="Training",
+        value=f"{len(manifest.training)} epoch{'s' if len(manifest.training) > 1 else ''}",
+        words=f"in {steps} steps, {taken}" if steps > 1 else f"in {taken}",
+        detail=f"final loss {last.loss:.3g}{metric}",
+    )
+
+
+def _size(manifest: Manifest) -> Headline:
+    before, after = manifest.baseline.size_bytes, manifest.compiled.size_bytes
+    ratio = before / after if before and after else 1.0
+    detail = f"{ratio:.1f}x smaller" if ratio >= 1.05 else f"{1 / ratio:.1f}x larger" if ratio <= 1 / 1.05 else ""
+    return Headline(label="Size", value=f"{format_bytes(before)} -> {format_bytes(after)}", detail=detail)
+
+
+def _prediction(manifest: Manifest) -> Headline:
+    predicted, error = manifest.compiled.predicted_latency_us, manifest.reach.table_error
+    value = format_us(predicted) + (f" +- {100 * error:.0f} %" if error > 0 else "")
+    if not is_measured(manifest):
+        value, detail = f"estimated {value}", f"{provenance_of(manifest)}: not measured"
+    else:
+        measured = manifest.compiled.latency_us.median
+        detail = f"measured {format_us(measured)}, prediction off by {difference(predicted, measured)}"
+    return Headline(label="Predicted", value=value, detail=detail)
+
+
+def _budget(manifest: Manifest) -> Headline:
+    budget = manifest.budget
+    reached = {
+        "latency": f"reached {format_us(manifest.compiled.latency_us.median)}",
+        "speedup": f"reached {manifest.speedup:.2f}x",
+        "fastest": "",
+    }[budget.kind]
+    is_unknown = budget.max_drop is not None and None in (manifest.baseline.accuracy, manifest.compiled.accuracy)
+    unchecked = "drop not checked: no eval data" if is_unknown else ""
+    return Headline(
+        label="Budget",
+        value="met" if budget.met else "MISSED",
+        words="" if is_measured(manifest) else "by the estimate",
+        detail="; ".join(part for part in (_asked(budget), reached, unchecked) if part),
+        good=budget.met,
+    )
+
+
+def _asked(budget: BudgetReport) -> str:
+    asked = {
+        "latency": f"at most {format_us(budget.value)}",
+        "speedup": f"at least {budget.value:g}x",
+        "fastest": "as fast as possible",
+    }[budget.kind]
+    return asked if budget.max_drop is None else f"{asked}, at most {budget.max_drop:g} points lost"
