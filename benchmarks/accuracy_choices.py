@@ -3,8 +3,9 @@
     HWCOMP_CIFAR10=cifar10_jpeg.npz python benchmarks/accuracy_choices.py
 
 Networks are rounded in PyTorch, everything in integers, with weights of 8 down to 3 bits; distance is measured on the
-calibration inputs, points on other training samples (never on test data). Equalisation moves range from the rows of one
-convolution to the columns of the next ([Nagel2019]_, section 4.1); it is tried on the same networks at 8 bits.
+calibration inputs, points on other training samples, not augmented (never on test data). Equalisation moves range from
+the rows of one convolution to the columns of the next ([Nagel2019]_, section 4.1); it is tried on the same networks at
+8 bits.
 """
 
 import copy
@@ -23,12 +24,12 @@ from hwcomp.default_passes import default_passes
 from hwcomp.fix import fix, plan
 from hwcomp.kernels import search_space
 from hwcomp.ops import anchor, module_of, op_of, tail_of
-from hwcomp.program import Program, run_passes
+from hwcomp.program import Inputs, Program, run_passes
 from hwcomp.target import load
 from hwcomp.tracing import trace
 from hwcomp.workload import Workload, load_workload, samples
 
-CALIBRATION = 32
+CALIBRATION, LABELLED = 32, 2000
 BITS = (8, 7, 6, 5, 4, 3)
 
 
@@ -95,15 +96,24 @@ def networks() -> Iterator[tuple[str, Workload]]:
         yield spec, load_workload(os.fspath(ROOT / "examples" / spec))
 
 
+def drawn(workload: Workload) -> tuple[list[Inputs], list[tuple[Inputs, Tensor]]]:
+    """Return calibration inputs, and labelled samples that are none of them; no samples where there are no labels."""
+    plain = workload.calibration_data or workload.train_data
+    assert plain is not None
+    reader = samples(plain() or [], workload.example_inputs)
+    inputs = [x for x, _ in islice(reader, CALIBRATION)]
+    if workload.validation_data is not None:
+        reader = samples(workload.validation_data() or [], workload.example_inputs)
+    return inputs, [(x, y) for x, y in islice(reader, LABELLED) if y is not None]
+
+
 def main() -> None:
     """Measure, print and save."""
     points: dict[str, Any] = {}
     equalisation: dict[str, Any] = {}
     for spec, workload in networks():
-        data = (workload.train_data or workload.calibration_data or list)() or []
         program = run_passes(trace(workload.model, workload.example_inputs), default_passes(load("x86_64"))[:-1])
-        drawn = list(islice(samples(data, workload.example_inputs), CALIBRATION + 2000))
-        inputs = [x for x, _ in drawn[:CALIBRATION]]
+        inputs, labelled = drawn(workload)
         even = equalised(program)
         equalisation[spec] = {
             ranges: {
@@ -113,9 +123,9 @@ def main() -> None:
             for ranges in ("minmax", "mse")
         }
         print(spec, "equalisation", equalisation[spec])
-        if workload.train_data is None:
+        if not labelled:
             continue
-        batch = (torch.cat([x[0] for x, _ in drawn[CALIBRATION:]]), torch.cat([y for _, y in drawn[CALIBRATION:]]))
+        batch = (torch.cat([x[0] for x, _ in labelled]), torch.cat([y for _, y in labelled]))
         before = accuracy(program, [batch])
         points[spec] = []
         for bits in BITS:

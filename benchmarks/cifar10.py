@@ -20,13 +20,11 @@ def main() -> None:
         print("cifar10: HWCOMP_CIFAR10 is not set; left out (see examples/cifar10/README.md)")
         return
     workload = load_workload(os.fspath(ROOT / "examples" / "cifar10" / "model.py"))
-    assert workload.train_data is not None
-    unlabelled = [images for images, _ in workload.train_data() or []]
     with tempfile.TemporaryDirectory() as folder:
         result = hwcomp.compile(
             workload.model,
             workload.example_inputs,
-            calibration=unlabelled,
+            calibration=workload.calibration_data,
             evaluate=workload.eval_data,
             out=Path(folder) / "artifact",
             name="resnet20",
