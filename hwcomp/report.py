@@ -38,6 +38,8 @@ def render_terminal(manifest: Manifest, *, all_sites: bool = False) -> Group:
         sites = slowest(sites, SHOWN_SITES)
     hidden = len(manifest.sites) - len(sites)
     more = [Text(f"... and {hidden} more sites (all of them in report.html)", style="dim")] if hidden else []
+    if is_shrunk(manifest):
+        more.append(Text("in float: the smaller network before its precision was chosen", style="dim"))
     channels = [Text(), *_channels(manifest, all_groups=all_sites)] if narrowed(manifest) else []
     return Group(_site_table(manifest, sites), *more, *channels, Text(), _results(manifest))
 
@@ -93,7 +95,6 @@ def _channels(manifest: Manifest, *, all_groups: bool) -> list[Table | Text]:
 def _title(manifest: Manifest, shown: int) -> str:
     kind = provenance_of(manifest)
     title = "Latency per site, measured" if kind == "measured" else f"Latency per site, {kind}: nothing was measured"
-    title += " (in float: the smaller network)" if is_shrunk(manifest) else ""
     return title if shown == len(manifest.sites) else f"{title} (the {shown} slowest in float, in execution order)"
 
 

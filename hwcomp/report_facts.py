@@ -39,7 +39,7 @@ def metric_decimals(*values: float) -> int:
 def format_duration(seconds: float) -> str:
     """Return a duration in s, min or h."""
     if seconds < 100:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.{1 if seconds < 9.95 else 0}f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{seconds / 3600:.1f} h"
 

@@ -264,7 +264,7 @@ def test_terminal_tells_what_was_removed_and_trained() -> None:
     rows = re.findall(r"│ (stage_\d) │ +(\d+) │ (\d+) │ +(\d+) % │", text)
     assert rows == [("stage_0", "48", "64", "75"), ("stage_2", "20", "64", "31")]
     assert "3 more groups keep all of their channels" in text
-    assert "Latency per site, measured (in float: the smaller network)" in text
+    assert "in float: the smaller network before its precision was chosen" in text
 
 
 def test_page_tells_what_was_removed_and_trained() -> None:
@@ -314,7 +314,7 @@ def test_many_groups_are_cut_to_the_narrowest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (101, "2 min"), (7000, "117 min"), (9000, "2.5 h")]
+    ("seconds", "text"), [(0.44, "0.4 s"), (99, "99 s"), (101, "2 min"), (7000, "117 min"), (9000, "2.5 h")]
 )
 def test_durations_adapt_their_unit(seconds: float, text: str) -> None:
     """No digits that nobody reads."""
