@@ -16,8 +16,8 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("hwcomp ")
 ]
-NOT_HERE = ("ssh://", "--device emulated", "profile --target host")
-"""What needs a board, an emulator or a quarter of an hour; its options are checked, and other tests run it."""
+NOT_HERE = ("ssh://", "--device emulated", "profile --target host", "--method")
+"""What needs a board, an emulator, training or a quarter of an hour: its options are checked, other tests run it."""
 
 OUT_OF_REACH = 3
 """A budget of the README may be out of reach of the small network on the machine at hand; then it must say so."""
