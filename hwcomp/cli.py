@@ -80,6 +80,9 @@ def compile(  # noqa: A001 - the verb of the field
     ] = None,
     steps: Annotated[int, typer.Option(help="Channels are removed in so many steps, with training after each.")] = 1,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start training from fresh weights.")] = False,
+    recovery: Annotated[
+        float, typer.Option(help="Share of soft pruning's training after the zero filters were removed; papers: 0.")
+    ] = 0.3,
     paper: Annotated[
         bool, typer.Option("--paper", help="Soft pruning of each layer for itself, to compare with papers.")
     ] = False,
@@ -91,7 +94,7 @@ def compile(  # noqa: A001 - the verb of the field
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
         method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate,
-        importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
+        importance=importance, steps=steps, from_scratch=from_scratch, paper=paper, recovery=recovery,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

@@ -16,10 +16,7 @@ from hwcomp.errors import BudgetError, InputError
 from hwcomp.manifest import Manifest
 from hwcomp.target import ALIASES, HOST, available, load, source
 
-SHRINKING = {
-    "rate": "prune_rate", "epochs": "epochs", "minutes": "minutes", "learning_rate": "learning_rate",
-    "importance": "importance", "steps": "steps", "from_scratch": "from_scratch", "paper": "paper",
-}  # fmt: skip
+SHRINKING = {name: "prune_rate" if name == "rate" else name for name in Shrinking.model_fields}
 """Field of the configuration of methods that remove channels -> option."""
 
 DEFAULTS = Shrinking().model_dump()
@@ -51,6 +48,7 @@ class CompileOptions:
     steps: int
     from_scratch: bool
     paper: bool
+    recovery: float
 
     def config(self) -> CompileConfig:
         """Return the checked configuration.

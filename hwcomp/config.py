@@ -108,6 +108,8 @@ class Shrinking(BaseModel):
         importance: name of a function of `hwcomp.importance`, or ``path/to/file.py:function``; None for the method's.
         steps: how many times channels are removed, with training after each.
         from_scratch: start from fresh weights instead of the given ones.
+        recovery: share of the training that soft pruning leaves for after the zero filters were removed; the papers
+            have none, but long schedules.
         paper: soft pruning of every layer for itself, as the papers do to count; nothing gets faster.
     """
 
@@ -120,6 +122,7 @@ class Shrinking(BaseModel):
     importance: str | None = None
     steps: Annotated[int, Field(ge=1)] = 1
     from_scratch: bool = False
+    recovery: Annotated[float, Field(ge=0, lt=1)] = 0.3
     paper: bool = False
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from math import floor
+from math import ceil, floor
 
 from hwcomp.groups import Groups
 from hwcomp.width_law import Polynomial, Timed, Widths
@@ -12,6 +12,9 @@ MULTIPLES = (1, 4, 8, 16)
 
 UNIFORM = (1.0, 0.75, 0.5, 0.25)
 MIXED = 5
+MOST = 16
+"""Widths of a group that are chosen from: the choice looks at all pairs of widths of neighbouring groups."""
+
 TRIAL_SHARE = 0.7
 TOLERANCE = 0.05
 """Relative loss by a width off the fast ones that is taken for none."""
@@ -70,9 +73,10 @@ def fast_multiple(law: Polynomial, trials: Sequence[tuple[int, Timed]]) -> int:
 
 
 def candidates(groups: Groups, multiple: int, now: Widths) -> dict[str, list[int]]:
-    """Return the widths that each group may have: its present one, and every multiple below it."""
+    """Return the widths that each group may have: its present one, and multiples below it, `MOST` in all."""
     found = {}
     for group in groups.groups:
         width = now.get(group.name, group.channels)
-        found[group.name] = [*range(multiple, width, multiple), width]
+        step = multiple * ceil(width / (MOST * multiple))
+        found[group.name] = [*range(step, width, step), width]
     return found

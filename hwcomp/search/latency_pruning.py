@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hwcomp.errors import InputError
 from hwcomp.search.shrink import Shrink, best_channels
-from hwcomp.search.shrunk import Shrunk
+from hwcomp.search.shrunk import Shrunk, joined
 from hwcomp.search.width_knapsack import solve_widths
 from hwcomp.train import EpochRecord
 from hwcomp.width_designs import candidates
@@ -52,7 +52,7 @@ def latency_pruning(shrink: Shrink, law: Polynomial, now: Widths, limit_us: floa
         trained, records = shrink.recovery(smaller, f"{METHOD} {step}/{steps} {step_us:.0f}", share=1 / steps)
         shrink, widths = shrink.of(trained), found
         history += records
-    return Shrunk(network=shrink.network, widths=widths, history=tuple(history))
+    return Shrunk(network=shrink.network, widths=widths, history=joined(tuple(history)))
 
 
 def _values(scores: Tensor, widths: list[int]) -> NDArray[np.float64]:

@@ -109,6 +109,10 @@ class Recovery:
         """Return the gradients of the loss by every parameter, a mean over some batches."""
         return gather_gradients(network.module, self._batches(GRADIENT_BATCHES), self.workload.loss)
 
+    def has_epochs(self, share: float) -> bool:
+        """Return whether a share of the training is as long as an epoch, or a time."""
+        return share > 0 and (self.options.minutes is not None or round(share * self.epochs) > 0)
+
     @property
     def epochs(self) -> int:
         """Epochs that the user gave, or the default."""

@@ -1,6 +1,6 @@
 """What a method that removes channels gives."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hwcomp.program import Program
 from hwcomp.train import EpochRecord
@@ -29,3 +29,9 @@ class Shrunk:
     def reduced(self) -> list[tuple[str, int, int]]:
         """The name, the channels left and the channels before of every group."""
         return [(name, self.widths.get(name, channels), channels) for name, channels in self.channels.items()]
+
+
+def joined(*histories: tuple[EpochRecord, ...]) -> tuple[EpochRecord, ...]:
+    """Return the epochs of trainings that followed each other, numbered through."""
+    records = [record for history in histories for record in history]
+    return tuple(replace(record, epoch=number) for number, record in enumerate(records, 1))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
+from hwcomp.errors import InputError
 from hwcomp.width_law import Pair, Polynomial
 
 TIME_LIMIT_S = 30.0
@@ -38,6 +39,9 @@ def solve_widths(
         candidates: group -> widths, ascending.
         values: group -> value of each of its candidates, larger is better.
         limit_us: latency that must not be exceeded.
+
+    Raises:
+        InputError: the solver found nothing in its time.
     """
     smallest = {name: widths[0] for name, widths in candidates.items()}
     if law(smallest) > limit_us:
@@ -57,7 +61,12 @@ def solve_widths(
         constraints=[problem.structure(), budget],
         options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": GAP},
     )
-    return smallest if result.x is None else problem.widths(result.x)
+    if result.x is None:
+        raise InputError(
+            f"The choice of widths of {len(candidates)} groups did not end within {TIME_LIMIT_S:.0f} s; use "
+            "--method uniform_pruning instead."
+        )
+    return problem.widths(result.x)
 
 
 class _Problem:

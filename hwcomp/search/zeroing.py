@@ -10,7 +10,7 @@ from hwcomp.compaction import zero_channels
 from hwcomp.search.filter_schedule import Schedule, pruned_count
 from hwcomp.search.recovery import fresh, replaced
 from hwcomp.search.shrink import Shrink, best_channels
-from hwcomp.search.shrunk import Shrunk
+from hwcomp.search.shrunk import Shrunk, joined
 from hwcomp.train import Hooks, TrainState
 
 SCRATCH_RATE, PRETRAINED_RATE = 0.1, 0.01
@@ -24,6 +24,9 @@ def prune_softly(shrink: Shrink, schedule: Schedule, method: str) -> Shrunk:
     in the rows that make a channel, not in its normalisation: with both at zero no gradient would pass, and nothing
     could grow again. So a zero filter still gives a constant; when it is removed in the end, the statistics of the
     normalisations behind it are taken anew, which takes up the constant but at the borders of the image.
+
+    A share of the training comes after that (none in the papers): a filter that is zero grows again within few steps,
+    for the normalisation behind it makes it as large as the others, and so each time it is missed.
 
     Raises:
         InputError: there is no rate, or no training data.
@@ -41,10 +44,16 @@ def prune_softly(shrink: Shrink, schedule: Schedule, method: str) -> Shrunk:
             _zero(shrink, module, goal, schedule, min(done, 1.0))
 
     rate = SCRATCH_RATE if shrink.options.from_scratch else PRETRAINED_RATE
-    trained, history = shrink.recovery(start, method, rate=rate, decay_all=True, hooks=Hooks(after_epoch=after_epoch))
+    last = shrink.options.recovery if shrink.recovery.has_epochs(shrink.options.recovery) else 0.0
+    trained, history = shrink.recovery(
+        start, method, share=1 - last, rate=rate, decay_all=True, hooks=Hooks(after_epoch=after_epoch)
+    )
     left = shrink.of_same(trained)
     kept = best_channels(left.scores(), goal)
     smaller = shrink.recovery.recalibrated(left.compacted(kept))
+    if last:
+        smaller, records = shrink.recovery(smaller, f"{method}, removed", share=last, rate=rate, decay_all=True)
+        history = joined(history, records)
     return Shrunk(network=smaller, widths=goal, history=history)
 
 

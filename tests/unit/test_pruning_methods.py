@@ -68,7 +68,7 @@ def shrink(tmp_path: Path) -> Shrink:
     workload = Workload(
         name="net", model=Net().eval(), example_inputs=(torch.zeros(1, 1, 6, 6),), train_data=batches
     )
-    options = Shrinking(rate=0.5, epochs=3, learning_rate=0.05)
+    options = Shrinking(rate=0.5, epochs=3, learning_rate=0.05, recovery=0.0)
     network = trace(workload.model, workload.example_inputs)
     recovery = Recovery(
         workload=workload,
@@ -128,6 +128,14 @@ def test_zeros_follow_the_schedule(shrink: Shrink, monkeypatch: pytest.MonkeyPat
     ]
     assert counts == expected
     assert counts[-1] == (8, 12)
+
+
+def test_training_may_go_on_after_the_filters_are_gone(shrink: Shrink) -> None:
+    options = shrink.options.model_copy(update={"recovery": 0.4})
+    shrunk = soft_filter_pruning(replace(shrink, options=options, recovery=replace(shrink.recovery, options=options)))
+    assert [record.epoch for record in shrunk.history] == [1, 2, 3]
+    assert shrunk.history[-1].rate < shrunk.history[0].rate
+    assert shrunk.network.module.get_submodule("inner").weight.shape == (12, 8, 3, 3)
 
 
 def test_soft_pruning_begins_before_training(shrink: Shrink, monkeypatch: pytest.MonkeyPatch) -> None:

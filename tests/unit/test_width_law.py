@@ -146,3 +146,4 @@ def test_candidates_end_with_the_present_width(traced: tuple[Program, Groups]) -
     assert found["up"] == [16, 32, 40]
     assert found["stem"] == [16, 32]
     assert found["last"] == [16]
+    assert candidates(traced[1], 1, {"up": 48})["up"] == [*range(3, 48, 3), 48]
