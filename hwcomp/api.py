@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from hwcomp.config import Budget, CompileConfig, Fastest
+from hwcomp.config import Budget, CompileConfig, Fastest, Method, Shrinking
 from hwcomp.console import Reporter
 from hwcomp.pipeline import Result, compile_workload
 from hwcomp.program import Inputs, Program
@@ -31,6 +31,9 @@ def compile(  # noqa: A001, PLR0913 - the verb of the field; keywords only
     train: Data = None,
     evaluate: Data = None,
     metric: Metric = top1,
+    validation: Data = None,
+    method: Method = "post_training",
+    shrinking: Shrinking | None = None,
     out: str | Path | None = None,
     threads: int | None = None,
     seed: int = 0,
@@ -49,6 +52,9 @@ def compile(  # noqa: A001, PLR0913 - the verb of the field; keywords only
         train: batches (inputs, targets); some are held out to choose by.
         evaluate: batches (inputs, targets) for the final number alone.
         metric: of outputs and targets, larger is better.
+        validation: batches (inputs, targets) to choose by, that train does not hold; some of train if None.
+        method: what makes the network faster, see `hwcomp.config.Method`.
+        shrinking: options of the methods that remove channels.
         out: folder of the artifact; build/NAME-TARGET if None.
         threads: of the runtime; all cores if None.
         seed: of everything random.
@@ -67,11 +73,14 @@ def compile(  # noqa: A001, PLR0913 - the verb of the field; keywords only
         train_data=_batches(train),
         eval_data=_batches(evaluate),
         calibration_data=_batches(calibration),
+        validation_data=_batches(validation),
         metric=metric,
     )
     config = CompileConfig(
         target=target,
         budget=budget or Fastest(),
+        method=method,
+        shrinking=shrinking or Shrinking(),
         threads=threads,
         seed=seed,
         force=force,

@@ -79,6 +79,10 @@ class CompileOptions:
             )
         if self.paper and "soft_filter_pruning" not in self.method:
             raise InputError("--paper is for soft_filter_pruning and asymptotic_soft_filter_pruning.")
+        if self.from_scratch and "soft_filter_pruning" not in self.method:
+            raise InputError("--from-scratch is for soft_filter_pruning and asymptotic_soft_filter_pruning.")
+        if self.steps != 1 and self.method != "latency_pruning":
+            raise InputError("--steps is for latency_pruning.")
         if self.method == "latency_pruning" and self.prune_rate is not None:
             raise InputError("latency_pruning finds the rates itself; give --latency or --speedup, not --prune-rate.")
 

@@ -88,7 +88,7 @@ class WidthReport(_Part):
 
 
 class TrainingReport(_Part):
-    """One epoch of training: mean loss, and the metric on held-out samples of the training data."""
+    """One epoch of training: mean loss, and the metric on validation samples."""
 
     epoch: int
     loss: float

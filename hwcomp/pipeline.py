@@ -56,11 +56,11 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     folder = artifact.prepare(config.out or default_folder(workload, target), force=config.force)
     job = Job(workload=workload, target=target, config=config, stages=Stages(cache_root()), reporter=reporter)
 
-    proposed = proposals(job, trace_workload(workload, reporter))
-    shrunk = next(proposed)
-    attempts = [_with_precision(job, shrunk)]
+    network = trace_workload(workload, reporter)
+    proposed = proposals(job, network)
+    attempts = [_with_precision(job, next(proposed), network)]
     while not attempts[-1].final.met and (following := _answer(proposed, attempts[-1])) is not None:
-        attempts.append(_with_precision(job, following))
+        attempts.append(_with_precision(job, following, network))
     best = max(attempts, key=lambda attempt: (attempt.final.met, attempt.final.speedup))
 
     manifest = summarise_result(workload, config, best)
@@ -71,10 +71,11 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     return Result(artifact=folder, report=manifest)
 
 
-def _with_precision(job: Job, shrunk: Shrunk) -> Attempt:
-    """Choose the precision of every operator of a network by measurement."""
+def _with_precision(job: Job, shrunk: Shrunk, network: Program) -> Attempt:
+    """Choose the precision of every operator of a network by measurement, against the original network."""
     program = transformed(shrunk.network, job.target, job.reporter)
-    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter)
+    original = None if shrunk.network is network else run_passes(network, default_passes(job.target))
+    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter, original)
     bench = make_bench(
         Context(
             prepared=prepared, workload=job.workload, config=job.config, stages=job.stages, reporter=job.reporter,

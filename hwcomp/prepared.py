@@ -34,6 +34,7 @@ class Prepared:
 
     Attributes:
         program: with choices.
+        original: the same of the original network, which is the baseline.
         space: its sites and edges.
         target: that it is for.
         plain: the original float network as PyTorch exports it, an ONNX file: the baseline.
@@ -48,6 +49,7 @@ class Prepared:
     """
 
     program: Program
+    original: Program
     space: SearchSpace
     target: Target
     plain: bytes
@@ -84,13 +86,18 @@ class Prepared:
 
 
 def prepare_for_search(
-    workload: Workload, program: Program, target: Target, config: CompileConfig, stages: Stages, reporter: Reporter
+    workload: Workload,
+    program: Program,
+    target: Target,
+    config: CompileConfig,
+    stages: Stages,
+    reporter: Reporter,
+    original: Program | None = None,
 ) -> Prepared:
-    """Export, choose data and calibrate; the program may be of a smaller network than the workload's."""
+    """Export, choose data and calibrate; ``original`` is the workload's program if the other is a smaller one."""
     shapes = [list(x.shape) for x in workload.example_inputs]
     plain_key = digest(_weights_digest(workload.model), str(program.module.code), shapes)
     model_key = digest(_weights_digest(program.module), str(program.module.code), shapes)
-    is_original = config.method == "post_training"
     stage = reporter.stage("Export")
     with stage.bar("exporting to ONNX", total=None):
         plain = stages.blob("plain", plain_key, lambda: _plain(workload, program))
@@ -109,12 +116,13 @@ def prepare_for_search(
     calibrated = json.dumps({name: [p.scale, p.zero_point] for name, p in params.items()})
     return Prepared(
         program=program,
+        original=original or program,
         space=search_space(program),
         target=target,
         plain=plain,
         float_graph=float_graph,
-        own=plain if is_original else exported,
-        judge=exported if config.method in BY_RATE else plain,
+        own=plain if original is None else exported,
+        judge=exported if original is not None and config.method in BY_RATE else plain,
         data=data,
         seen=seen,
         params=params,

@@ -23,11 +23,12 @@ from hwcomp.program import Program, run_passes
 from hwcomp.search import asymptotic_soft_filter_pruning, latency_pruning, soft_filter_pruning, uniform_pruning
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.shrink import Shrink, checked_groups
-from hwcomp.search.shrunk import Shrunk
+from hwcomp.search.shrunk import Shrunk, joined
 from hwcomp.space import Assignment
 from hwcomp.stages import Stages, digest
 from hwcomp.store import Store
 from hwcomp.target import Target
+from hwcomp.train import EpochRecord
 from hwcomp.width_timing import DeviceTimer, KnownTimer, WidthTable, timings, width_table
 from hwcomp.workload import Workload
 
@@ -40,6 +41,8 @@ BY_RATE = {
     )
 }
 """Methods that remove a share of the channels that the user gives, and the importance that they take."""
+
+SOFT_IMPORTANCE = soft_filter_pruning.IMPORTANCE
 
 MAX_PROPOSALS = 3
 MARGIN = 0.97
@@ -102,6 +105,11 @@ def _by_rate(job: Job, network: Program) -> Shrunk:
     method, importance = BY_RATE[job.config.method]
     groups = checked_groups(network)
     shrink = _shrink(job, network, groups, importance, 1)
+    if shrink.importance.needs_gradients and importance == SOFT_IMPORTANCE:
+        raise InputError(
+            f"The importance '{shrink.importance.name}' needs gradients, which {job.config.method} does not gather "
+            "after every epoch; use l1, l2, group_l2 or batchnorm_scale."
+        )
     rate = shrink.rate  # a missing one is told before anything is measured
     shrink = replace(shrink, multiple=_table(job, network, groups, _integers(job, network)).multiple)
     return _described(job, shrink, method(shrink), f"rate {rate:g}")
@@ -117,9 +125,12 @@ def _by_latency(job: Job, network: Program) -> Proposals:
     table = _table(job, network, groups, outcome.assignment)
     shrink = whole = replace(shrink, multiple=table.multiple)
     widths = {group.name: group.channels for group in groups.groups}
+    history: tuple[EpochRecord, ...] = ()
     for _ in range(MAX_PROPOSALS):
         limit_us = table.law(widths) * min(MARGIN, MARGIN * outcome.wanted_us / outcome.latency_us)
         shrunk = latency_pruning.latency_pruning(shrink, table.law, widths, limit_us)
+        history = joined(history, shrunk.history)
+        shrunk = replace(shrunk, history=history)
         outcome = yield _described(job, whole, shrunk, f"{limit_us / 1e3:.3g} ms by the table of widths")
         shrink, widths = shrink.of(shrunk.network), dict(shrunk.widths)
 
@@ -200,7 +211,7 @@ def _described(job: Job, shrink: Shrink, shrunk: Shrunk, asked: str) -> Shrunk:
         told.append(f"{', '.join(narrow)}: kept whole, not wider than one fast block of {multiple} channels")
     if job.workload.validation_data is None and shrunk.history:
         told.append(
-            "The held-out samples are some of train_data, and may have been trained on if it is shuffled; "
+            "The validation samples are some of train_data, and may have been trained on if it is shuffled; "
             "validation_data() gives others."
         )
     frozen = [f"{note.site}: its channels stay: {note.reason}" for note in groups.frozen]

@@ -37,10 +37,15 @@ class Subject:
 
     @property
     def network(self) -> str:
-        """Hash of what decides its speed: the kernels of every site, and how they are wired."""
-        sites = {site: {c: k.key for c, k in candidates.items()} for site, candidates in self.kernels.sites.items()}
-        wiring = [[edge.tensor, edge.readers] for edge in self.space.edges]
-        return hashlib.sha256(json.dumps([sites, wiring], sort_keys=True).encode()).hexdigest()[:24]
+        """Its hash, see `network_hash`."""
+        return network_hash(self.space, self.kernels)
+
+
+def network_hash(space: SearchSpace, kernels: Kernels) -> str:
+    """Return a hash of what decides a network's speed: the kernels of every site, and how they are wired."""
+    sites = {site: {c: k.key for c, k in candidates.items()} for site, candidates in kernels.sites.items()}
+    wiring = [[edge.tensor, edge.readers] for edge in space.edges]
+    return hashlib.sha256(json.dumps([sites, wiring], sort_keys=True).encode()).hexdigest()[:24]
 
 
 def subject_of(

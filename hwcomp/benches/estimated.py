@@ -7,11 +7,13 @@ from typing import final
 
 from hwcomp.benches.base import Bench, Context, Final, describe
 from hwcomp.cost import CostTable
+from hwcomp.kernels import kernels_of, search_space
 from hwcomp.known_tables import KnownTables
 from hwcomp.measurement import estimated
 from hwcomp.search.post_training import Candidate
 from hwcomp.space import Assignment
 from hwcomp.store import Store
+from hwcomp.subject import network_hash
 
 
 @final
@@ -24,7 +26,15 @@ class PaperBench(Bench):
         tables = KnownTables(target=prepared.target, store=Store(config.store), threads=config.threads)
         self.known = tables.best(prepared.space, prepared.kernels, prepared.subject.network)
         self.table, self.threads = self.known.table, self.known.threads
-        self.float_us = self.table.predict_us({})
+        self.float_us = self._original_us(tables)
+
+    def _original_us(self, tables: KnownTables) -> float:
+        """Return the latency of the original float network, which may be larger than the one that is quantised."""
+        prepared = self.context.prepared
+        if prepared.original is prepared.program:
+            return self.table.predict_us({})
+        space, kernels = search_space(prepared.original), kernels_of(prepared.original, prepared.target.activation)
+        return tables.best(space, kernels, network_hash(space, kernels)).table.predict_us({})
 
     def cost_table(self) -> CostTable:
         """Return the best table that is known of the target."""

@@ -178,5 +178,6 @@ def _has_axes(target: Any) -> bool:
 
 def _described(trained: Trained, method: str) -> str:
     last = trained.history[-1]
-    metric = "" if last.metric is None else f", metric on held-out samples {last.metric:.2f}"
-    return f"{method}: {trained.epochs} epochs, {trained.steps} steps, loss {last.loss:.3f}{metric}"
+    metric = "" if last.metric is None else f", metric on validation samples {last.metric:.2f}"
+    epochs = "1 epoch" if trained.epochs == 1 else f"{trained.epochs} epochs"
+    return f"{method}: {epochs}, {trained.steps} steps, loss {last.loss:.3f}{metric}"

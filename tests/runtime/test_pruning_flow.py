@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+
+import hwcomp
 
 SOURCE = """
 import torch
@@ -95,6 +98,7 @@ def test_an_estimated_latency_decides_too(compile_: Callable[..., dict[str, Any]
     assert manifest["speedup"] >= 2.5
     assert manifest["compiled"]["latency_us"]["provenance"] != "measured"
     assert any(entry["kept"] < entry["channels"] for entry in manifest["widths"])
+    assert manifest["baseline"]["latency_us"]["median"] > 2.5 * manifest["compiled"]["latency_us"]["median"] * 0.99
 
 
 def test_training_is_not_done_twice(cli: Any, compile_: Callable[..., dict[str, Any]]) -> None:
@@ -113,6 +117,9 @@ def test_training_is_not_done_twice(cli: Any, compile_: Callable[..., dict[str, 
         (("--method", "uniform_pruning", "--prune-rate", -0.1), "Option --prune-rate"),
         (("--method", "soft_filter_pruning", "--prune-rate", 0.5, "--epochs", 0), "Option --epochs"),
         (("--method", "uniform_pruning", "--prune-rate", 0.5, "--paper"), "--paper is for soft_filter_pruning"),
+        (("--method", "uniform_pruning", "--prune-rate", 0.5, "--from-scratch"), "--from-scratch is for soft_filter"),
+        (("--method", "uniform_pruning", "--prune-rate", 0.5, "--steps", 2), "--steps is for latency_pruning"),
+        (("--method", "soft_filter_pruning", "--prune-rate", 0.5, "--importance", "taylor"), "needs gradients, which"),
         (("--prune-rate", 0.5), "--prune-rate is for methods that remove channels; give --method too"),
         (("--method", "latency_pruning"), "give --latency or --speedup"),
         (("--method", "latency_pruning", "--speedup", "2x", "--prune-rate", 0.3), "finds the rates itself"),
@@ -146,3 +153,15 @@ def test_a_path_that_is_no_importance_is_told(cli: Any, tmp_path: Path) -> None:
     model = cli.write(SOURCE)
     options = ("--target", "arm", "--method", "uniform_pruning", "--prune-rate", 0.5, "--importance", "none.py:f")
     assert "No file 'none.py'" in cli("compile", model, "--out", str(tmp_path / "o"), *options).sentence()
+
+
+def test_the_python_interface_prunes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWCOMP_CACHE", str(tmp_path / "cache"))
+    names: dict[str, Any] = {}
+    exec(SOURCE, names)
+    result = hwcomp.compile(
+        names["model"](), names["example_inputs"], target="arm", calibration=[torch.randn(2, 3, 16, 16)],
+        train=names["train_data"], validation=names["validation_data"], method="uniform_pruning",
+        shrinking=hwcomp.Shrinking(rate=0.5, epochs=1), out=tmp_path / "out",
+    )  # fmt: skip
+    assert all(entry.kept == 32 for entry in result.report.widths)
