@@ -65,9 +65,7 @@ def batches(count: int = 12, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
 
 @pytest.fixture
 def shrink(tmp_path: Path) -> Shrink:
-    workload = Workload(
-        name="net", model=Net().eval(), example_inputs=(torch.zeros(1, 1, 6, 6),), train_data=batches
-    )
+    workload = Workload(name="net", model=Net().eval(), example_inputs=(torch.zeros(1, 1, 6, 6),), train_data=batches)
     options = Shrinking(rate=0.5, epochs=3, learning_rate=0.05, recovery=0.0)
     network = trace(workload.model, workload.example_inputs)
     recovery = Recovery(
