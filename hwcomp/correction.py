@@ -24,7 +24,7 @@ from hwcomp.space import Assignment, conversion
 NOISE = 0.03
 """nu: relative error of a run that nothing explains."""
 
-PRIOR = 0.1
+PRIOR = 0.25
 """sigma: how far, relatively, the factor of a group is expected to lie from the common one."""
 
 DENSE = frozenset({"conv1d", "conv2d", "conv_transpose2d", "linear", "matmul", "attention"})

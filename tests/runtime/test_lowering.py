@@ -90,7 +90,7 @@ def run(model: ir.Model, inputs: tuple[Tensor, ...], *, optimized: bool) -> Arra
 
 def distance(expected: Array, found: Array) -> float:
     assert found.shape == expected.shape
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return float(np.linalg.norm(found - expected) / max(float(np.linalg.norm(expected)), 1e-12))
 
 
 def assert_near(expected: Array, found: Array, step: float, steps: float, relative: float) -> None:
