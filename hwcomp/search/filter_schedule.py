@@ -94,7 +94,7 @@ def total_decay(goal: float, start: float = 0.0, knee: float = KNEE) -> float:
             f"The knee {knee:g} of the pruning schedule is too late: from {start:g} to {goal:g} it must lie before "
             f"{share:.3g} of the epochs, where a straight line passes three quarters of the goal."
         )
-    steepest = -log1p(-share) / knee
+    steepest = -2 * log1p(-share) / knee  # twice what is needed where the rest of the curve is flat: rounding
     root: Any = brentq(excess, FLATTEST, steepest, xtol=1e-12)
     return float(root)
 
