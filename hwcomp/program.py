@@ -91,9 +91,18 @@ def fresh_name(module: fx.GraphModule, base: str) -> str:
 
 
 def with_shapes(program: Program) -> Program:
-    """Return the program after recording the shape of every node in its meta (the graph's own, not a copy)."""
-    with torch.no_grad():
-        ShapeProp(program.module).propagate(*program.example_inputs)
+    """Return the program after recording the shape of every node in its meta (the graph's own, not a copy).
+
+    It runs in eval mode, so that no statistics move; each module's mode stays.
+    """
+    training = [module for module in program.module.modules() if module.training]
+    program.module.eval()
+    try:
+        with torch.no_grad():
+            ShapeProp(program.module).propagate(*program.example_inputs)
+    finally:
+        for module in training:
+            module.training = True
     return program
 
 

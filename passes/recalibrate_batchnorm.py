@@ -49,12 +49,14 @@ class RecalibrateBatchnorm:
         twin = copy.deepcopy(program.module, shared).eval()
         renewed = {name: norm for name, norm in _norms(twin) if _keeps_statistics(norm)}
         _observe(twin, renewed.values(), self.batches)
+        for module, model in zip(twin.modules(), program.module.modules(), strict=True):
+            module.training = model.training
         changed = 0
         for name, norm in renewed.items():
             original = program.module.get_submodule(name)
             assert isinstance(original, _BatchNorm)
             _check_finite(name, norm)
-            norm.eval().momentum = original.momentum
+            norm.momentum = original.momentum
             changed += not _have_same_statistics(norm, original)
         result, notes = program.fork(), []
         for path, site in _owners(program).items():
@@ -62,9 +64,7 @@ class RecalibrateBatchnorm:
             result.module.set_submodule(path, leaf)
             if not all(_keeps_statistics(norm) for _, norm in _norms(leaf)):
                 notes.append(Note(site=site, reason="BatchNorm not recalibrated: it keeps no running statistics"))
-        result = finish(result)
-        _restore_modes(result, program)  # not before: recording shapes would add to the statistics
-        return PassResult(program=result, changed=changed, notes=tuple(notes))
+        return PassResult(program=finish(result), changed=changed, notes=tuple(notes))
 
 
 def _owners(program: Program) -> dict[str, str]:
@@ -123,13 +123,6 @@ def _check_finite(name: str, norm: _BatchNorm) -> None:
             f"The batches make the statistics of BatchNorm '{name}' NaN or infinite; look for such values among the "
             "inputs and the weights."
         )
-
-
-def _restore_modes(program: Program, original: Program) -> None:
-    for path in _owners(program):
-        ours, theirs = program.module.get_submodule(path), original.module.get_submodule(path)
-        for module, model in zip(ours.modules(), theirs.modules(), strict=True):
-            module.training = model.training
 
 
 PASS = RecalibrateBatchnorm

@@ -10,7 +10,6 @@ from torch import Tensor, fx, nn
 
 from hwcomp.compaction.cut import cut_values, kept_entries
 from hwcomp.compaction.edit import Edit
-from hwcomp.compaction.finished import finished
 from hwcomp.compaction.kept import Gone, Kept, check_groups, gone_ids
 from hwcomp.compaction.resize import resize
 from hwcomp.compaction.rewrite import rewrite
@@ -22,7 +21,7 @@ from hwcomp.groups.movement import apply
 from hwcomp.groups.operators import MOVES, name_of
 from hwcomp.groups.walk import asked, call_of
 from hwcomp.ops import module_of, shape_of
-from hwcomp.program import Program
+from hwcomp.program import Program, finish
 
 
 def compact(program: Program, groups: Groups, kept: Kept) -> Program:
@@ -45,7 +44,7 @@ def compact(program: Program, groups: Groups, kept: Kept) -> Program:
     gone = gone_ids(groups, kept)
     result = replace(program, module=copy.deepcopy(program.module, _smaller(program.module, groups, gone)))
     _rewrite_calls(result, groups, gone)
-    return _checked(finished(result), groups, gone)
+    return _checked(finish(result), groups, gone)
 
 
 def _smaller(module: fx.GraphModule, groups: Groups, gone: Gone) -> dict[int, Tensor]:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from hwcomp.compaction.finished import finished
 from hwcomp.compaction.kept import Gone, Kept, check_groups, gone_ids
 from hwcomp.compaction.masked_norms import MaskedGroupNorm, MaskedLayerNorm
 from hwcomp.groups import Groups
@@ -17,7 +16,7 @@ from hwcomp.groups.operators import name_of
 from hwcomp.groups.shadow import core, numbers
 from hwcomp.groups.walk import filled
 from hwcomp.ops import module_of
-from hwcomp.program import Program, fresh_name
+from hwcomp.program import Program, finish, fresh_name
 
 NORMS = ("LayerNorm", "RMSNorm", "GroupNorm", "layer_norm")
 """Operators whose statistics run over channels."""
@@ -46,7 +45,7 @@ def masked(program: Program, groups: Groups, kept: Kept) -> Program:
             stays = ~gone[numbers(core(groups.values[node.all_input_nodes[0].name]))]
             if not stays.all():
                 _mask_norm(result, node, torch.from_numpy(stays).to(program.example_inputs[0].device), groups)
-    return finished(result)
+    return finish(result)
 
 
 def _zero(module: nn.Module, groups: Groups, gone: Gone) -> None:
