@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from hwcomp.errors import InputError
@@ -33,9 +31,11 @@ class Processes:
     """
 
     def __init__(self) -> None:
+        from accelerate import PartialState  # noqa: PLC0415 - a compilation that trains nothing does not wait for it
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # accelerate tells of the threads that it chooses
-            state = PartialState(cpu=_only_cpu())
+            self._state = state = PartialState(cpu=_only_cpu())
         if dist.is_initialized() and dist.get_backend() == "gloo":
             atexit.unregister(_leave)
             atexit.register(_leave)
@@ -92,7 +92,7 @@ class Processes:
         if self.count == 1:
             return value
         values: list[Any] = [value]
-        broadcast_object_list(values, from_process=0)
+        dist.broadcast_object_list(values, src=0)
         agreed: T = values[0]
         return agreed
 
@@ -102,7 +102,7 @@ class Processes:
 
     def wait(self) -> None:
         """Wait until every process is here: the main one's files are written then."""
-        PartialState().wait_for_everyone()
+        self._state.wait_for_everyone()
 
     def equalise(self, model: nn.Module) -> None:
         """Give every process the main one's parameters and buffers."""
