@@ -25,6 +25,9 @@ from hwcomp.quantizer import (
 from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
 from hwcomp.space import Assignment
 
+LARGEST_BIAS = 2.0**30
+"""In steps of the accumulator: half of what 32 bits hold, the other half is for the products."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantPlan:
@@ -98,11 +101,22 @@ def quantize_weight(node: fx.Node, scheme: str, source: Observation | None, weig
 
 
 def _with_integer_bias(weight: QuantWeight, scheme: str, source: QuantParams) -> QuantWeight:
-    """Round the bias to the steps of the accumulator, where integer kernels add it."""
+    """Round the bias to the steps of the accumulator, where integer kernels add it.
+
+    Weights next to nothing (of a channel that was pruned softly, say) would make steps so small that the bias is beyond
+    32 bits; such a channel gets larger steps.
+    """
     if not QUANTS[scheme].reads_integers or weight.bias is None:
         return weight
-    step = weight.scales * source.scale
-    return replace(weight, bias=(weight.bias / step).round() * step)
+    scales = torch.maximum(weight.scales, weight.bias.abs() / (LARGEST_BIAS * source.scale))
+    coarser = (weight.scales / scales).view(-1, *[1] * (weight.values.ndim - 1))
+    step = scales * source.scale
+    return replace(
+        weight,
+        values=(weight.values * coarser).round().to(torch.int8),
+        scales=scales,
+        bias=(weight.bias / step).round() * step,
+    )
 
 
 class FakeQuantize(nn.Module):

@@ -12,6 +12,9 @@ from hwcomp.scheme import WEIGHT_ONLY_BLOCK
 
 LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 
+SMALLEST_RANGE = 1e-9
+"""A tensor whose values span less is taken for zero."""
+
 HARD_KNEE = 3.0
 """Hard-swish and hard-sigmoid are constant below -3 and linear or constant above 3."""
 
@@ -32,10 +35,11 @@ class QuantParams:
 
 
 def activation_params(low: float, high: float, dtype: str) -> QuantParams:
-    """Return the parameters that cover [low, high] and represent 0 exactly."""
+    """Return the parameters that cover [low, high] and represent 0 exactly; a tensor that is always 0 gets [0, 1]."""
     low, high = min(low, 0.0), max(high, 0.0)
+    high = high if high - low > SMALLEST_RANGE else low + 1.0
     smallest, largest = LIMITS[dtype]
-    scale = max((high - low) / (largest - smallest), 1e-12)
+    scale = (high - low) / (largest - smallest)
     zero_point = smallest + round(-low / scale)
     return QuantParams(scale=scale, zero_point=max(smallest, min(largest, zero_point)), dtype=dtype)
 
