@@ -22,7 +22,7 @@ TARGET = target.load("x86_64")
 
 def make_pass(name: str, *batches: tuple[Tensor, ...]) -> Pass:
     cls = load("hwcomp.passes", name, "PASS")
-    given = {"target": TARGET, "batches": batches}
+    given = {"target": TARGET, "batches": batches, "multiple": 4}
     transform: Pass = cls(**{field.name: given[field.name] for field in dataclasses.fields(cls) if field.name in given})
     return transform
 
@@ -47,10 +47,12 @@ def assert_same(before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
 
 
 def starting_points(program: Program) -> Iterator[Program]:
-    """A network as traced, and after every prefix of the default flow."""
+    """A network as traced, after every prefix of the default flow, and after every pass alone."""
     flow = default_passes(TARGET)
     for count in range(len(flow) + 1):
         yield run_passes(program, flow[:count])
+    for name in PASSES:
+        yield make_pass(name, program.example_inputs)(program).program
 
 
 class Awkward(nn.Module):
@@ -171,7 +173,7 @@ def test_some_pass_declines_on_the_awkward_network() -> None:
 def test_every_pass_leaves_its_mark_somewhere(name: str, make_network) -> None:
     """A pass that never changes anything on these networks is not tested by them."""
     networks = [make_network(n) for n in ("chain", "residual", "attention")]
-    programs = [trace(network.model, network.inputs) for network in networks]
+    programs = (one for network in networks for one in starting_points(trace(network.model, network.inputs)))
     assert any(make_pass(name, program.example_inputs)(program).changed for program in programs)
 
 
