@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from math import ceil, floor
 
 from hwcomp.groups import Groups
-from hwcomp.width_law import Polynomial, Timed, Widths
+from hwcomp.width_fit import Timed
+from hwcomp.width_law import Polynomial, Widths
 
 MULTIPLES = (1, 4, 8, 16)
 """Channel counts of which a runtime may be fond."""
@@ -32,7 +33,7 @@ def rounded(channels: int, share: float, multiple: int) -> int:
 
 
 def block_of(channels: int) -> int:
-    """Return the multiple that a group is measured at: the largest of which it has four, if there is one."""
+    """Return the multiple that a group is measured at: the largest of which it has two, if there is one."""
     return max((m for m in MULTIPLES if 2 * m <= channels), default=1)
 
 

@@ -1,6 +1,6 @@
 """Networks of other widths, timed: where the time of each goes, measured on a device or known of a target."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Protocol
@@ -19,7 +19,8 @@ from hwcomp.quick_subject import quick_subject
 from hwcomp.space import Assignment, SearchSpace
 from hwcomp.target import Target
 from hwcomp.width_designs import MULTIPLES, designed_widths, fast_multiple, trial_widths
-from hwcomp.width_law import Polynomial, Timed, Widths, width_law
+from hwcomp.width_fit import Counts, Timed, width_law
+from hwcomp.width_law import Polynomial, Widths
 
 ROUNDS = 2
 
@@ -120,17 +121,14 @@ class WidthTable:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        pairs = [[g, h, factor] for (g, h), factor in self.law.pairs.items()]
-        law = {"constant": self.law.constant, "linear": dict(self.law.linear), "pairs": pairs}
-        return {"law": law, "multiple": self.multiple, "error": self.error, "networks": self.networks}
+        return {
+            "law": self.law.as_json(), "multiple": self.multiple, "error": self.error, "networks": self.networks
+        }  # fmt: skip
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> "WidthTable":
         """Return what `as_json` gave."""
-        law = kept["law"]
-        pairs = {(g, h): factor for g, h, factor in law["pairs"]}
-        polynomial = Polynomial(constant=law["constant"], linear=law["linear"], pairs=pairs)
-        return cls(law=polynomial, multiple=kept["multiple"], error=kept["error"], networks=kept["networks"])
+        return cls(**{**kept, "law": Polynomial.of_json(kept["law"])})
 
 
 def width_table(
@@ -139,17 +137,14 @@ def width_table(
     """Time networks of designed widths and fit the law; ``advance`` is called after each, `timings` times in all."""
 
     def timed(widths: Widths) -> Timed:
-        kept = {name: range(width) for name, width in widths.items()}
-        profile, latency_us = timer(compact(network, groups, kept))
-        advance()
-        return Timed(widths=widths, profile=profile, latency_us=latency_us)
+        return time_widths(network, groups, widths, [timer], advance)[0]
 
-    sources = {node.name: node.all_input_nodes[0].name for node in network.nodes if node.all_input_nodes}
+    counts = Counts(network, groups)
     points = [timed(widths) for widths in designed_widths(groups, seed)]
-    law = width_law(network, groups, points, sources)
+    law = width_law(counts, points)
     trials = [(multiple, timed(trial_widths(groups, multiple))) for multiple in MULTIPLES]
     errors = [
-        abs(width_law(network, groups, points[:i] + points[i + 1 :], sources)(left.widths) / left.latency_us - 1)
+        abs(width_law(counts, points[:i] + points[i + 1 :])(left.widths) / left.latency_us - 1)
         for i, left in enumerate(points)
     ]
     return WidthTable(
@@ -163,3 +158,16 @@ def width_table(
 def timings(groups: Groups) -> int:
     """Return how many networks `width_table` times."""
     return len(designed_widths(groups, 0)) + len(MULTIPLES)
+
+
+def time_widths(
+    network: Program, groups: Groups, widths: Widths, timers: Sequence[Timer], advance: Callable[[], None]
+) -> list[Timed]:
+    """Return what each timer says of a network of some widths; ``advance`` is called after each."""
+    smaller = compact(network, groups, {name: range(width) for name, width in widths.items()})
+    found = []
+    for timer in timers:
+        profile, latency_us = timer(smaller)
+        found.append(Timed(widths=widths, profile=profile, latency_us=latency_us))
+        advance()
+    return found

@@ -17,7 +17,8 @@ from hwcomp.ops import shape_of
 from hwcomp.program import Program
 from hwcomp.tracing import trace
 from hwcomp.width_designs import candidates, designed_widths, fast_multiple, rounded, trial_widths
-from hwcomp.width_law import Counts, Polynomial, Timed, width_law
+from hwcomp.width_fit import Counts, Timed, width_law
+from hwcomp.width_law import Polynomial
 
 NAMES = ("a", "b", "c")
 NUMBERS = st.floats(-5, 5)
@@ -78,7 +79,7 @@ def test_counts_are_those_of_smaller_networks(traced: tuple[Program, Groups]) ->
         for name in ("up", "down", "last", "fc"):
             weight = network.module.get_submodule(name).weight
             kernel = weight[0, 0].numel()
-            assert counts.features(name, None)[-1](widths) * kernel == pytest.approx(weight.numel())
+            assert counts.features(name)[-1](widths) * kernel == pytest.approx(weight.numel())
 
 
 def device_us(network: Program) -> dict[str, float]:
@@ -102,8 +103,7 @@ def timed(network: Program, widths: Mapping[str, int]) -> Timed:
 def test_the_law_predicts_widths_that_it_has_not_seen(traced: tuple[Program, Groups]) -> None:
     program, groups = traced
     points = [timed(smaller(traced, widths), widths) for widths in designed_widths(groups, 0)]
-    sources = {node.name: node.all_input_nodes[0].name for node in program.nodes if node.all_input_nodes}
-    law = width_law(program, groups, points, sources)
+    law = width_law(Counts(program, groups), points)
     generator = random.Random(1)
     for _ in range(10):
         widths = {group.name: generator.randint(4, group.channels) for group in groups.groups}
