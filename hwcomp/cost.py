@@ -1,8 +1,8 @@
 """What an assignment costs on a target: the table that a search reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from hwcomp.kernel import Kernels
 from hwcomp.provenance import Provenance
 from hwcomp.scheme import FLOAT, reads_integers, writes_integers
-from hwcomp.space import Assignment, Edge, SearchSpace, conversion
+from hwcomp.space import Assignment, Edge, SearchSpace, Site, conversion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +85,19 @@ class CostTable:
             total = total + (1 - made) * (1 - none_reads) * self.quantize_us[edge.tensor]
             total = total + made * (1 - all_read) * self.dequantize_us[edge.tensor]
         return self.correction * total
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, kept: Mapping[str, Any]) -> "CostTable":
+        """Return what `as_json` gave."""
+        space = SearchSpace(
+            sites=tuple(Site(**{**site, "candidates": tuple(site["candidates"])}) for site in kept["space"]["sites"]),
+            edges=tuple(Edge(**{**edge, "readers": tuple(edge["readers"])}) for edge in kept["space"]["edges"]),
+        )
+        return cls(**{**kept, "space": space, "notes": tuple(kept["notes"])})
 
 
 class CostModel(Protocol):
