@@ -161,6 +161,24 @@ def test_a_slow_profiler_changes_nothing(traced: tuple[Program, Groups], arm: Ta
     assert joint.error < 1e-6
 
 
+def test_a_change_of_layout_counts_to_the_site_before_it(traced: tuple[Program, Groups], arm: Target) -> None:
+    """A runtime that books nearly all of an addition's time to the layout of what it gives."""
+    tables = TrueTables(arm)
+
+    def booked(timer: Timer) -> Timer:
+        def time(network: Program) -> tuple[Profile, float]:
+            profile, latency_us = timer(network)
+            layout_us = profile.site_us["add"] - 0.5
+            site_us = {**profile.site_us, "add": 0.5}
+            return replace(profile, site_us=site_us, tensor_us={**profile.tensor_us, "add": layout_us}), latency_us
+
+        return time
+
+    table = full_table(traced[0], tables)
+    joint = joint_table(*traced, table, [booked(timer) for timer in timers_of(table, tables)], seed=0)
+    assert joint.error < 1e-6
+
+
 def test_the_anchor_is_the_table(traced: tuple[Program, Groups], arm: Target) -> None:
     """A table of a machine that is twice as fast as when widths were timed, with entries that its timers never saw."""
     tables = TrueTables(arm)
