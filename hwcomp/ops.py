@@ -64,6 +64,10 @@ class Fused(nn.Sequential):
         return result
 
 
+class Normalised(nn.Sequential):
+    """A convolution or linear layer and the BatchNorm that alone reads it, not folded, so that both train on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """The place of a tensor among a call's constants."""
@@ -110,9 +114,11 @@ def module_of(node: fx.Node) -> nn.Module | None:
 
 
 def anchor(module: nn.Module) -> nn.Module:
-    """Return the operator inside a choice or a fused module, or the module itself."""
+    """Return the operator inside a choice, a fused or a normalised module, or the module itself."""
     module = module.op if isinstance(module, Choice) else module
-    return module[0] if isinstance(module, Fused) else module
+    while isinstance(module, (Fused, Normalised)):
+        module = module[0]
+    return module
 
 
 def op_of(node: fx.Node) -> str:

@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from hwcomp.choice import Choice
 from hwcomp.ops import SAME_VALUES, Function, anchor, is_float, module_of, op_of, shape_of
+from hwcomp.passes._batchnorm import folded
 from hwcomp.passes._edit import call_instead, only_user
 from hwcomp.program import Note, PassResult, Program, finish
 from hwcomp.scheme import FLOAT
@@ -66,7 +67,7 @@ def why_not(node: fx.Node) -> str | None:  # noqa: PLR0911 - a list of reasons
         return f"padding '{inner.padding_mode}' has no integer kernel"
     if isinstance(inner, nn.MaxPool2d) and inner.return_indices:
         return "it returns indices"
-    weight = getattr(inner, "weight", None)
+    weight = None if module is None else getattr(anchor(folded(module)), "weight", None)
     if isinstance(weight, torch.Tensor) and not bool(weight.detach().abs().amax() > 0):
         return "all its weights are zero"
     return None
