@@ -1,0 +1,161 @@
+r"""Rounding that gradients pass: of tensors with a learned step, and of weights.
+
+A tensor is rounded to :math:`\hat x = s (\mathrm{clip}(\mathrm{round}(x / s) + z, q_{min}, q_{max}) - z)`. Its step
+:math:`s` is learned with the gradient of [Esser2020]_, its zero point :math:`z` stays:
+
+.. math:: \frac{\partial \hat x}{\partial s} = \frac{\hat x - m x}{s}, \quad \frac{\partial \hat x}{\partial x} = m,
+
+where :math:`m` is 1 inside the range and 0 where x is clipped.
+
+.. [Esser2020] S. K. Esser et al., "Learned Step Size Quantization", ICLR 2020.
+.. [Baskin2021] C. Baskin et al., "NICE: Noise Injection and Clamping Estimation for Neural Network Quantization",
+   Mathematics 2021.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from hwcomp.quantizer import LIMITS, QuantParams
+from hwcomp.scheme import WEIGHT_ONLY_BLOCK
+
+SMALLEST_STEP = 1e-12
+"""As in `hwcomp.quantizer`: a channel of weights that are all zero has a step all the same."""
+
+SMALLEST_SHARE = 1e-3
+"""A smaller share of rounding is taken for this one, so that its gradient is known: it divides by the share."""
+
+
+class _MixedRounding(torch.autograd.Function):
+    r"""Compute :math:`y = (1 - p) x + p \hat x`; backward needs x and y alone.
+
+    With :math:`g` the gradient of y, that of x is :math:`g_x = (1 - p) g + p m g`, that of the step
+    :math:`(\langle g, y \rangle - \langle g_x, x \rangle) / s`, and that of the share
+    :math:`(\langle g, y \rangle - \langle g, x \rangle) / p`. Made of plain operators, which are vectorised;
+    PyTorch's own fake quantisation is not, and takes as long as a convolution.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor, share: Tensor | None, limits: tuple[int, int]) -> Tensor:
+        y = (x / step).round_().clamp_(*limits).mul_(step)
+        if share is not None:
+            share = share.clamp_min(SMALLEST_SHARE)
+            y = torch.lerp(x, y, share)
+        ctx.save_for_backward(x, y, step, share)
+        ctx.limits = limits
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, step, share = ctx.saved_tensors
+        low, high = ctx.limits
+        inside = torch.ops.aten.hardtanh_backward(g, x / step, low - 0.5, high + 0.5)
+        g_x = inside if share is None else torch.lerp(g, inside, share)
+        with_y = _dot(g, y)
+        g_step = (with_y - _dot(g_x, x)) / step if ctx.needs_input_grad[1] else None
+        g_share = (with_y - _dot(g, x)) / share if share is not None and ctx.needs_input_grad[2] else None
+        return g_x, g_step, g_share, None
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return torch.dot(left.reshape(-1), right.reshape(-1))
+
+
+class ActivationRounding(nn.Module):
+    r"""Rounds a tensor with a learned step, whose gradient is scaled by :math:`1 / \sqrt{N (q_{max} - q_{min})}`.
+
+    N is the number of values for one sample.
+
+    Args:
+        params: where the step starts, and the zero point.
+        bits: 8, or what the range of the parameters is divided into instead.
+        learned: whether the step is trained; it may not where the runtime relies on it.
+    """
+
+    def __init__(self, params: QuantParams, bits: int = 8, *, learned: bool = True) -> None:
+        super().__init__()
+        low, high = LIMITS[params.dtype]
+        share = (2**bits - 1) / (high - low)
+        below = round((params.zero_point - low) * share)
+        self.zero_point, self.dtype = params.zero_point, params.dtype
+        self.limits = (-below, 2**bits - 1 - below)
+        self.step = nn.Parameter(torch.tensor(params.scale / share), requires_grad=learned)
+
+    @property
+    def positive_step(self) -> Tensor:
+        """The step as it is used, ()."""
+        return self.step.abs().clamp_min(SMALLEST_STEP)
+
+    @property
+    def params(self) -> QuantParams:
+        """The parameters as lowering takes them, of 8 bits."""
+        return QuantParams(scale=float(self.positive_step.detach()), zero_point=self.zero_point, dtype=self.dtype)
+
+    def forward(self, x: Tensor, share: Tensor | None = None) -> Tensor:
+        """Return x of any shape rounded, or ``(1 - share) x + share x_rounded`` for a share between 0 and 1."""
+        factor = 1 / math.sqrt(max(x[0].numel(), 1) * (self.limits[1] - self.limits[0]))
+        apply: Any = _MixedRounding.apply
+        result: Tensor = apply(x.float(), _slowed(self.positive_step, factor), share, self.limits)
+        return result
+
+
+class LearnedWeightRounding(nn.Module):
+    r"""Rounds a weight (C_out, ...) to a few bits, symmetric around zero, with a learned step per row [Esser2020]_.
+
+    Steps start at :math:`2 \mathrm{mean} |w| / \sqrt{q_{max}}`.
+    """
+
+    def __init__(self, weight: Tensor, bits: int) -> None:
+        super().__init__()
+        self.largest = 2 ** (bits - 1) - 1
+        mean = weight.detach().abs().flatten(1).mean(1)
+        self.steps = nn.Parameter((2 * mean / math.sqrt(self.largest)).clamp_min(SMALLEST_STEP))
+
+    def forward(self, weight: Tensor, noise: float = 0.0) -> Tensor:
+        """Return the rounded weight, in its shape; for the noise, see `round_weight`."""
+        factor = 1 / math.sqrt(weight[0].numel() * self.largest)
+        steps = _slowed(self.steps.abs().clamp_min(SMALLEST_STEP), factor).view(-1, *[1] * (weight.ndim - 1))
+        scaled = (weight / steps).clamp(-self.largest, self.largest)
+        rounded = scaled + (scaled.round() - scaled).detach()
+        if noise > 0:
+            rounded = torch.where(torch.rand_like(scaled) < noise, scaled + torch.rand_like(scaled) - 0.5, rounded)
+        return rounded * steps
+
+
+def _slowed(x: Tensor, factor: float) -> Tensor:
+    """Return x, whose gradient is multiplied by a factor."""
+    return x * factor + (x * (1 - factor)).detach()
+
+
+def round_weight(weight: Tensor, bits: int, *, is_blocked: bool = False, noise: float = 0.0) -> Tensor:
+    r"""Return a weight rounded as lowering does it; gradients pass as if nothing were rounded.
+
+    The largest weight of a row, or of a block of `hwcomp.scheme.WEIGHT_ONLY_BLOCK` weights of a row, decides its step,
+    as in `hwcomp.quantizer`. Rounding so commutes with the factor that BatchNorm gives a row: the values are those of
+    the folded weight, times that factor.
+
+    Args:
+        weight: (C_out, ...), or (C_out, C_in) with blocks.
+        bits: of each weight, symmetric around zero.
+        is_blocked: whether each block has a step, not each row.
+        noise: share of the weights, drawn anew, that get uniform noise of up to half a step instead [Baskin2021]_.
+    """
+    rows = _blocks(weight) if is_blocked else weight.flatten(1)
+    largest = 2 ** (bits - 1) - 1
+    steps = rows.detach().abs().amax(1).clamp_min(SMALLEST_STEP) / largest
+    scaled = rows.detach() / steps[:, None]
+    rounded = scaled.round()
+    if noise > 0:
+        rounded = torch.where(torch.rand_like(scaled) < noise, scaled + torch.rand_like(scaled) - 0.5, rounded)
+    result: Tensor = rows + (rounded * steps[:, None] - rows.detach())
+    if is_blocked:
+        return result.view(len(weight), -1)[:, : weight.shape[1]]
+    return result.view_as(weight)
+
+
+def _blocks(weight: Tensor) -> Tensor:
+    missing = -weight.shape[1] % WEIGHT_ONLY_BLOCK
+    return F.pad(weight, (0, missing)).reshape(-1, WEIGHT_ONLY_BLOCK)
