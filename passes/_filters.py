@@ -108,7 +108,7 @@ def _with_rows(module: nn.Module, rows: Mapping[str, Tensor], count: int) -> nn.
     return result
 
 
-def _settings(module: nn.Module | None) -> Any:
+def _settings(module: nn.Module | None) -> object:
     if module is None:
         return None
     options = {name: value for name, value in vars(module).items() if name[0] != "_" and name not in SIZES}
