@@ -26,8 +26,13 @@ class LatencyTerm(ABC):
             ratio: expected latency over budget, one number; 1 where the budget is met exactly.
         """
 
-    def update(self, ratio: float) -> None:  # noqa: B027 - most have nothing to adapt
-        """Adapt to the ratio that a step ended with."""
+    def update(self, ratio: float, share: float) -> None:  # noqa: B027 - most have nothing to adapt
+        """Adapt to what a step ended with.
+
+        Args:
+            ratio: expected latency over budget.
+            share: of the whole search that the step was, so that short searches adapt as far as long ones.
+        """
 
     def state(self) -> Tensor:
         """Return all that `update` has changed; empty where that is nothing."""

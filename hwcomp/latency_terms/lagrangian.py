@@ -16,20 +16,20 @@ class Lagrangian(LatencyTerm):
     r"""Augmented Lagrangian of "expected latency E is at most the budget B".
 
     .. math:: T = \ell + \frac{\max(0, \lambda + \rho h)^2 - \lambda^2}{2 \rho}, \quad h = \frac{E}{B} - 1, \quad
-        \lambda \leftarrow \max(0, \lambda + \eta h) \text{ after each step}
+        \lambda \leftarrow \max(0, \lambda + \eta h \, \Delta) \text{ after each step}
 
-    Where this ends, either h = 0 or the budget does not bind (:math:`\lambda = 0`, h < 0). :math:`\lambda` then tells
+    with :math:`\Delta` the share of the search that the step was. Where this ends, either h = 0 or the budget does not bind (:math:`\lambda = 0`, h < 0). :math:`\lambda` then tells
     what the budget costs: how much the loss would fall if the budget grew, relative to itself. The quadratic term damps
     oscillation of plain dual ascent, and vanishes at the solution. Source: [Rockafellar1973]_, The multiplier method
     of Hestenes and Powell applied to convex programming, with one step of descent for each of ascent.
 
     Attributes:
-        rate: :math:`\eta`, of the ascent; the search needs about :math:`\lambda^* / (\eta |h|)` steps.
+        rate: :math:`\eta`, of the ascent: what a budget missed by all of itself adds in the whole search.
         curvature: :math:`\rho`, of the quadratic term.
         multiplier: :math:`\lambda`, at the start what is given here.
     """
 
-    rate: float = 0.01
+    rate: float = 50.0
     curvature: float = 1.0
     multiplier: float = 0.0
 
@@ -43,9 +43,9 @@ class Lagrangian(LatencyTerm):
         push = (self.multiplier + self.curvature * (ratio - 1)).clamp_min(0)
         return task + (push.square() - self.multiplier**2) / (2 * self.curvature)
 
-    def update(self, ratio: float) -> None:
+    def update(self, ratio: float, share: float) -> None:
         """Raise the multiplier while the expected latency is above the budget, lower it while it is below."""
-        self.multiplier = max(0.0, self.multiplier + self.rate * (ratio - 1))
+        self.multiplier = max(0.0, self.multiplier + self.rate * share * (ratio - 1))
 
     def state(self) -> Tensor:
         """Return the multiplier, (1,)."""

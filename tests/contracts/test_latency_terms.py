@@ -71,10 +71,10 @@ def test_the_total_is_one_number_of_the_type_of_the_loss(name: str) -> None:
 def test_a_restored_term_goes_on_as_the_saved_one(name: str) -> None:
     term, other = made(name), made(name)
     for ratio in RATIOS:
-        term.update(ratio)
+        term.update(ratio, 0.01)
     other.restore(term.state().clone())
     for each in (term, other):
-        each.update(1.7)
+        each.update(1.7, 0.01)
     assert slopes(term, 2.0, 1.2) == slopes(other, 2.0, 1.2)
 
 
@@ -83,5 +83,5 @@ def test_a_state_does_not_change_with_the_term(name: str) -> None:
     term = made(name)
     state = term.state()
     before = state.clone()
-    term.update(2.0)
+    term.update(2.0, 0.01)
     assert torch.equal(state, before)

@@ -27,7 +27,7 @@ def descend(term: LatencyTerm, budget: float, steps: int = 1500) -> float:
         ratio = latency / budget
         (slope,) = torch.autograd.grad(term.total(1 / latency, ratio), size)
         size = (size.detach() - 0.05 * slope).requires_grad_()
-        term.update(ratio.item())
+        term.update(ratio.item(), 1 / steps)
     return math.exp(size.item())
 
 
@@ -35,19 +35,19 @@ def descend(term: LatencyTerm, budget: float, steps: int = 1500) -> float:
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_the_lagrangian_ends_at_the_budget(budget: float, multiplier: float) -> None:
     """The multiplier ends at what the budget costs: minus the slope of 1 / x at B, times B."""
-    term = load_latency_term("lagrangian", rate=0.05, multiplier=multiplier)
+    term = load_latency_term("lagrangian", rate=75.0, multiplier=multiplier)
     assert descend(term, budget) == pytest.approx(budget, rel=0.01)
     assert float(term.state()) == pytest.approx(1 / budget, rel=0.05)
 
 
 def test_the_lagrangian_does_nothing_where_the_budget_does_not_bind() -> None:
     """The best latency is 1 without any budget; a budget of 2 must not move it, whatever the multiplier was."""
-    term, size = load_latency_term("lagrangian", rate=0.05, multiplier=1.0), number(0.0)
+    term, size = load_latency_term("lagrangian", rate=75.0, multiplier=1.0), number(0.0)
     for _ in range(1500):
         latency = size.exp()
         (slope,) = torch.autograd.grad(term.total((latency - 1).square(), latency / 2), size)
         size = (size.detach() - 0.05 * slope).requires_grad_()
-        term.update(latency.item() / 2)
+        term.update(latency.item() / 2, 1 / 1500)
     assert float(term.state()) == 0
     assert math.exp(size.item()) == pytest.approx(1.0, rel=1e-3)
 
@@ -91,10 +91,10 @@ def test_totals_are_the_formulas(name: str, options: dict, expected: float) -> N
 
 def test_the_multiplier_is_saved_and_restored() -> None:
     term, other = load_latency_term("lagrangian", rate=0.5), load_latency_term("lagrangian", rate=0.5)
-    term.update(1.8)
+    term.update(1.8, 1.0)
     other.restore(term.state())
     assert float(other.state()) == pytest.approx(0.4)
-    other.update(0.1)
+    other.update(0.1, 1.0)
     assert float(other.state()) == 0, "it is never negative"
     for wrong in (torch.tensor([-1.0]), torch.tensor([math.nan]), torch.zeros(0), torch.zeros(2)):
         with pytest.raises(InputError, match="one multiplier, 0 or positive; found"):
