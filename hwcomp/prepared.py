@@ -7,12 +7,12 @@ from functools import cached_property
 
 import onnx
 import onnx_ir as ir
-import torch
 
 from hwcomp.calibration import Observation, activation_ranges, observe
 from hwcomp.config import BY_RATE, CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.data import SearchData, check_eval_data, search_data
+from hwcomp.digests import model_digest
 from hwcomp.errors import InputError
 from hwcomp.fix import fix, plan
 from hwcomp.kernel import Kernels
@@ -96,8 +96,8 @@ def prepare_for_search(
 ) -> Prepared:
     """Export, choose data and calibrate; ``original`` is the workload's program if the other is a smaller one."""
     shapes = [list(x.shape) for x in workload.example_inputs]
-    plain_key = digest(_weights_digest(workload.model), str(program.module.code), shapes)
-    model_key = digest(_weights_digest(program.module), str(program.module.code), shapes)
+    plain_key = digest(model_digest(workload.model), str(program.module.code), shapes)
+    model_key = digest(model_digest(program.module), str(program.module.code), shapes)
     stage = reporter.stage("Export")
     with stage.bar("exporting to ONNX", total=None):
         plain = stages.blob("plain", plain_key, lambda: _plain(workload, program))
@@ -145,8 +145,3 @@ def _plain(workload: Workload, program: Program) -> bytes:
 
 def _from_bytes(exported: bytes) -> ir.Model:
     return ir.from_proto(onnx.load_from_string(exported))
-
-
-def _weights_digest(model: torch.nn.Module) -> str:
-    parts = [t.detach().contiguous().numpy().tobytes() for t in (*model.parameters(), *model.buffers())]
-    return digest(*parts)

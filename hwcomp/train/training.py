@@ -10,10 +10,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from hwcomp.console import Stage
+from hwcomp.digests import model_digest
 from hwcomp.errors import InputError
 from hwcomp.train.checkpoint import CheckpointFile
 from hwcomp.train.config import TrainConfig
-from hwcomp.train.digest import model_digest
 from hwcomp.train.feed import AGAIN, TrainData, readable_once
 from hwcomp.train.hooks import Hooks
 from hwcomp.train.interrupts import deferred
