@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _short(workload: Workload, steps: int) -> Callable[[], Any]:
             return steps
 
         def __iter__(self) -> Any:
-            return (batch for batch, _ in zip(source(), range(steps)))  # noqa: B905 - cut on purpose
+            return islice(source(), steps)
 
     return Part
 

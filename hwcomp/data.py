@@ -1,6 +1,6 @@
 """Chooses calibration and validation inputs from what the workload has; test data is never among them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,6 +14,7 @@ from hwcomp.program import Inputs
 from hwcomp.workload import Workload, samples
 
 VALIDATION_SAMPLES = 1000
+"""Labelled samples to choose by: enough to tell half a point apart, few enough to look at again and again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,11 @@ def _batches(workload: Workload, name: str) -> Iterable[Any] | None:
     except Exception as error:
         raise InputError(f"{name}() failed: {type(error).__name__}: {error}.") from error
     return batches
+
+
+def joined_targets(targets: Sequence[Any]) -> Tensor:
+    """Return the targets of several samples, each one number or with the samples along axis 0, as one tensor."""
+    return torch.cat([torch.atleast_1d(torch.as_tensor(target)) for target in targets])
 
 
 def eval_samples(workload: Workload) -> Iterable[tuple[Inputs, Any]] | None:

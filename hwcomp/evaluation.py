@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from hwcomp.data import joined_targets
 from hwcomp.lowering.onnxruntime import Array, open_session
 from hwcomp.program import Inputs
 from hwcomp.workload import Metric
@@ -69,11 +69,10 @@ def accuracies(
 
 
 def _score(runners: Sequence[Runner], group: Sequence[tuple[Inputs, Any]], metric: Metric, scores: list[float]) -> int:
-    targets = [y for _, y in group]
-    joined = torch.cat(targets) if isinstance(targets[0], Tensor) and targets[0].ndim else torch.as_tensor(targets)
+    targets = joined_targets([y for _, y in group])
     for index, runner in enumerate(runners):
         outputs = [runner(x) for x, _ in group]
         columns = [torch.from_numpy(np.concatenate(column)) for column in zip(*outputs, strict=True)]
         result: Any = columns[0] if len(columns) == 1 else tuple(columns)
-        scores[index] += float(metric(result, joined)) * len(group)
+        scores[index] += float(metric(result, targets)) * len(group)
     return len(group)

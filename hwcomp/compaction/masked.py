@@ -61,10 +61,10 @@ def _mask_norm(program: Program, node: fx.Node, stays: Tensor, groups: Groups) -
     graph, module = program.module.graph, module_of(node)
     names = ("weight", "bias")
     if module is None:
-        given = {**dict(zip(("input", "normalized_shape", *names, "eps"), node.args, strict=False)), **node.kwargs}
+        given: dict[str, Any] = {**dict(zip(("input", "normalized_shape", *names, "eps"), node.args, strict=False)), **node.kwargs}
         parameters = [given.get(name) for name in names]
         count = len(filled(given["normalized_shape"], groups.values))
-        replacement: nn.Module = MaskedLayerNorm(stays, count, given.get("eps", 1e-5), centered=True)  # type: ignore[arg-type]
+        replacement: nn.Module = MaskedLayerNorm(stays, count, given.get("eps", 1e-5), centered=True)
     else:
         with graph.inserting_before(node):
             parameters = [

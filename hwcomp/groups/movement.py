@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwcomp.errors import UnknownOperatorError
 from hwcomp.groups.call import Call, map_tensors
@@ -121,8 +121,9 @@ def pixel_unshuffled(call: Call) -> Tensor:
 
 def channel_shuffled(call: Call) -> Tensor:
     """``(N, g n, H, W)``: entry ``j`` of every group is one channel, so that groups stay of one size."""
-    groups = call.module.groups if call.module is not None else call.option(1, "groups")
-    grid = vector(_channels_only(call, 1), 1).reshape(groups, -1)  # type: ignore[arg-type]
+    module = call.module
+    groups = module.groups if isinstance(module, nn.ChannelShuffle) else int(call.option(1, "groups"))
+    grid = vector(_channels_only(call, 1), 1).reshape(groups, -1)
     call.ledger.unite_rows(grid.T, f"{call.node.name} shuffles groups of one size, and some of their channels stay")
     return spread(grid.T.reshape(-1).copy(), 1, call.result_shape)
 
@@ -136,8 +137,8 @@ def _channels_only(call: Call, axis: int = -3) -> Tensor:
 
 def gated_linear_unit(call: Call) -> Tensor:
     """One half of the channels gates the other."""
-    axis = call.module.dim if call.module is not None else call.option(1, "dim", -1)
-    left, right = call.source.chunk(2, int(axis))  # type: ignore[arg-type]
+    axis = call.module.dim if isinstance(call.module, nn.GLU) else int(call.option(1, "dim", -1))
+    left, right = call.source.chunk(2, axis)
     rows = np.stack([ids.reshape(-1) for ids in together(compacted(left), compacted(right))], axis=1)
     call.ledger.unite_rows(rows, f"{call.node.name} gates it by fixed channels")
     return compacted(left)

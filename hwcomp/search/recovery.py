@@ -1,6 +1,6 @@
 """Training between and after the steps of a method, with the float original as the teacher."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,19 +12,28 @@ from torch import Tensor, nn
 
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
+from hwcomp.data import joined_targets
 from hwcomp.errors import InputError
 from hwcomp.importance import gather_gradients
 from hwcomp.passes.recalibrate_batchnorm import RecalibrateBatchnorm
 from hwcomp.program import Inputs, Program, with_shapes
 from hwcomp.stages import digest
 from hwcomp.train import EpochRecord, Hooks, TrainConfig, TrainData, Trained, Validation, task_objective, train
-from hwcomp.workload import Workload, split_batch
+from hwcomp.train.feed import Epoch
+from hwcomp.train.seeds import untouched
+from hwcomp.workload import Workload
 
 GRADIENT_BATCHES = 8
+"""Batches that the gradients of an importance are averaged over."""
+
 STATISTICS_BATCHES = 16
 """Batches that the statistics of BatchNorm are taken from; [Yu2019]_ takes 5 of 1024 images."""
 
 DEFAULT_EPOCHS = 10
+"""Length of a training if the user gives neither epochs nor minutes."""
+
+VALIDATION_BATCH = 250
+"""Validation samples that the network sees at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +148,15 @@ class Recovery:
         return TrainData(batches=source, example_inputs=self.workload.example_inputs)
 
     def _batches(self, count: int) -> list[tuple[Inputs, Any]]:
-        batches: Iterable[Any] = self._data().batches()  # type: ignore[assignment, operator]
-        return [split_batch(batch) for batch in islice(batches, count)]
+        with untouched():
+            first = Epoch(self._data(), self.seed, 0)
+            return [(batch.inputs, batch.targets) for batch in islice(first, count)]
 
     def _validation(self) -> Validation | None:
         if not self.validation:
             return None
-        joined = [_joined(self.validation[i : i + 250]) for i in range(0, len(self.validation), 250)]
+        starts = range(0, len(self.validation), VALIDATION_BATCH)
+        joined = [_joined(self.validation[start : start + VALIDATION_BATCH]) for start in starts]
         return Validation(batches=joined, metric=self.workload.metric)
 
 
@@ -167,13 +178,9 @@ def fresh(network: Program, seed: int) -> Program:
     return replaced(network, module)
 
 
-def _joined(samples: list[tuple[Inputs, Any]]) -> tuple[Inputs, Any]:
+def _joined(samples: list[tuple[Inputs, Any]]) -> tuple[Inputs, Tensor]:
     inputs = tuple(torch.cat(column) for column in zip(*(x for x, _ in samples), strict=True))
-    return inputs, torch.cat([torch.as_tensor(y).reshape(-1) if not _has_axes(y) else y for _, y in samples])
-
-
-def _has_axes(target: Any) -> bool:
-    return isinstance(target, Tensor) and target.ndim > 0
+    return inputs, joined_targets([y for _, y in samples])
 
 
 def _described(trained: Trained, method: str) -> str:
