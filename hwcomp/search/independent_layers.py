@@ -7,7 +7,6 @@ for nothing but comparisons.
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
 
 import torch
 from torch import fx, nn
@@ -16,12 +15,9 @@ from hwcomp.macs import macs_by_node
 from hwcomp.ops import module_of
 from hwcomp.program import Program
 from hwcomp.search.filter_schedule import Schedule, pruned_count
-from hwcomp.search.recovery import fresh, replaced
 from hwcomp.search.shrink import Shrink
 from hwcomp.search.shrunk import Shrunk
-from hwcomp.train import Hooks, TrainState
-
-SCRATCH_RATE, PRETRAINED_RATE = 0.1, 0.01
+from hwcomp.search.zero_training import train_with_zeros
 
 
 def prune_independently(shrink: Shrink, schedule: Schedule, method: str) -> Shrunk:
@@ -34,22 +30,11 @@ def prune_independently(shrink: Shrink, schedule: Schedule, method: str) -> Shru
         InputError: there is no rate, or no training data.
     """
     rate, layers = shrink.rate, prunable_layers(shrink.network)
-    start = fresh(shrink.network, shrink.recovery.seed) if shrink.options.from_scratch else shrink.network
-    module = deepcopy(start.module)
-    _zero(module, layers, schedule(0, 1, rate))
 
-    def after_epoch(state: TrainState) -> None:
-        done = state.epoch / state.epochs if state.epochs else state.progress
-        for one in state.models:
-            _zero(one, layers, schedule(min(done, 1.0), 1, rate))
+    def zero(module: nn.Module, done: float) -> None:
+        _zero(module, layers, schedule(done, 1, rate))
 
-    trained, history = shrink.recovery(
-        replaced(start, module),
-        f"{method}, layers for themselves",
-        rate=SCRATCH_RATE if shrink.options.from_scratch else PRETRAINED_RATE,
-        decay_all=True,
-        hooks=Hooks(after_epoch=after_epoch),
-    )
+    trained, history = train_with_zeros(shrink, f"{method}, layers for themselves", zero)
     saved = (
         f"every layer for itself: {100 * macs_saved(trained, rate):.1f} % of the multiply-accumulates of convolutions "
         "would be saved as the papers count; the filters are zero but still there"

@@ -49,7 +49,7 @@ def latency_pruning(shrink: Shrink, law: Polynomial, now: Widths, limit_us: floa
                 f"layers, and {smallest_us / 1e3:.3g} ms is what the smallest widths take by the table."
             )
         smaller = shrink.compacted(best_channels(scores, found))
-        trained, records = shrink.recovery(smaller, f"{METHOD} {step}/{steps} {step_us:.0f}", share=1 / steps)
+        trained, records = shrink.recovery(smaller, f"{METHOD} {step}/{steps}", goal=found, share=1 / steps)
         shrink, widths = shrink.of(trained), found
         history += records
     return Shrunk(network=shrink.network, widths=widths, history=joined(tuple(history)))

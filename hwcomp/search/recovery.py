@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
 from hwcomp.data import joined_targets
+from hwcomp.digests import model_digest
 from hwcomp.errors import InputError
 from hwcomp.importance import gather_gradients
 from hwcomp.passes.recalibrate_batchnorm import RecalibrateBatchnorm
@@ -21,6 +22,7 @@ from hwcomp.stages import digest
 from hwcomp.train import EpochRecord, Hooks, TrainConfig, TrainData, Trained, Validation, task_objective, train
 from hwcomp.train.feed import Epoch
 from hwcomp.train.seeds import untouched
+from hwcomp.width_law import Widths
 from hwcomp.workload import Workload
 
 GRADIENT_BATCHES = 8
@@ -63,6 +65,7 @@ class Recovery:
         network: Program,
         method: str,
         *,
+        goal: Widths | None = None,
         share: float = 1.0,
         rate: float = 0.02,
         weight_decay: float = 5e-4,
@@ -74,6 +77,7 @@ class Recovery:
         Args:
             network: to train; it is not changed.
             method: and its step, for reports and checkpoints.
+            goal: widths that the hooks work towards, which tell its checkpoint from those of other goals.
             share: of the epochs or minutes that the user gave.
             rate: learning rate, if the user gave none.
             weight_decay: of weights.
@@ -86,7 +90,7 @@ class Recovery:
         config = self._config(share, rate, weight_decay, decay_all=decay_all)
         teacher = self.workload.model if self.taught else None
         stage = self.reporter.stage("Train")
-        key = digest(method, list(self.options), config.facts())
+        key = self._key(method, goal or {}, config)
         trained = train(
             network.module,
             self._data(),
@@ -94,7 +98,7 @@ class Recovery:
             objective=task_objective(self.workload.loss, teacher, config),
             hooks=hooks or Hooks(),
             validation=self._validation(),
-            checkpoint=self.folder / f"{key}.safetensors",
+            checkpoint=self.folder / f"{_digest_of(network)}-{key}.safetensors",
             key=key,
             stage=stage,
         )
@@ -138,6 +142,11 @@ class Recovery:
             seed=self.seed,
         )
 
+    def _key(self, method: str, goal: Widths, config: TrainConfig) -> str:
+        """Return a hash of what decides the result but the network itself."""
+        teacher = model_digest(self.workload.model) if self.taught else None
+        return digest(method, list(self.options), dict(goal), config.facts(), teacher)
+
     def _data(self) -> TrainData:
         source = self.workload.train_data
         if source is None or source() is None:
@@ -176,6 +185,10 @@ def fresh(network: Program, seed: int) -> Program:
             if draw is not None:
                 draw()
     return replaced(network, module)
+
+
+def _digest_of(network: Program) -> str:
+    return digest(model_digest(network.module), str(network.module.code))
 
 
 def _joined(samples: list[tuple[Inputs, Any]]) -> tuple[Inputs, Tensor]:

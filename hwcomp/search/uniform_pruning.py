@@ -17,5 +17,5 @@ def uniform_pruning(shrink: Shrink) -> Shrunk:
     """
     widths = shrink.widths_at(shrink.rate)
     smaller = shrink.compacted(best_channels(shrink.scores(), widths))
-    trained, history = shrink.recovery(smaller, METHOD)
+    trained, history = shrink.recovery(smaller, METHOD, goal=widths)
     return Shrunk(network=trained, widths=widths, history=history)

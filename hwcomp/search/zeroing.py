@@ -1,20 +1,15 @@
 """Filters that are set to zero after each epoch and may grow again: what soft and asymptotic pruning share."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from hwcomp.compaction import zero_channels
 from hwcomp.search.filter_schedule import Schedule, pruned_count
-from hwcomp.search.recovery import fresh, replaced
 from hwcomp.search.shrink import Shrink, best_channels
 from hwcomp.search.shrunk import Shrunk, joined
-from hwcomp.train import Hooks, TrainState
-
-SCRATCH_RATE, PRETRAINED_RATE = 0.1, 0.01
-"""Learning rates: from a trained start a tenth, as in the experiments of [He2018]_."""
+from hwcomp.search.zero_training import learning_rate, train_with_zeros
 
 
 def prune_softly(shrink: Shrink, schedule: Schedule, method: str) -> Shrunk:
@@ -32,27 +27,20 @@ def prune_softly(shrink: Shrink, schedule: Schedule, method: str) -> Shrunk:
         InputError: there is no rate, or no training data.
     """
     goal = shrink.widths_at(shrink.rate)
-    start = fresh(shrink.network, shrink.recovery.seed) if shrink.options.from_scratch else shrink.network
-    if schedule(0, 1, shrink.rate) > 0:
-        module = deepcopy(start.module)
-        _zero(shrink, module, goal, schedule, 0.0)
-        start = replaced(start, module)
 
-    def after_epoch(state: TrainState) -> None:
-        done = state.epoch / state.epochs if state.epochs else state.progress
-        for module in state.models:
-            _zero(shrink, module, goal, schedule, min(done, 1.0))
+    def zero(module: nn.Module, done: float) -> None:
+        _zero(shrink, module, goal, schedule, done)
 
-    rate = SCRATCH_RATE if shrink.options.from_scratch else PRETRAINED_RATE
     last = shrink.options.recovery if shrink.recovery.has_epochs(shrink.options.recovery) else 0.0
-    trained, history = shrink.recovery(
-        start, method, share=1 - last, rate=rate, decay_all=True, hooks=Hooks(after_epoch=after_epoch)
-    )
+    trained, history = train_with_zeros(shrink, method, zero, goal=goal, share=1 - last)
     left = shrink.of_same(trained)
     kept = best_channels(left.scores(), goal)
     smaller = shrink.recovery.recalibrated(left.compacted(kept))
     if last:
-        smaller, records = shrink.recovery(smaller, f"{method}, removed", share=last, rate=rate, decay_all=True)
+        rate = learning_rate(shrink.options)
+        smaller, records = shrink.recovery(
+            smaller, f"{method}, removed", goal=goal, share=last, rate=rate, decay_all=True
+        )
         history = joined(history, records)
     return Shrunk(network=smaller, widths=goal, history=history)
 

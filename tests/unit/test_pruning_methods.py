@@ -1,7 +1,7 @@
 """Methods that remove channels, on a small task that can be learned in seconds."""
 
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from hwcomp.console import Reporter
 from hwcomp.errors import InputError
 from hwcomp.groups import width_groups
 from hwcomp.importance import load_importance
-from hwcomp.search import zeroing
+from hwcomp.search import zero_training, zeroing
 from hwcomp.search.asymptotic_soft_filter_pruning import asymptotic_soft_filter_pruning
 from hwcomp.search.filter_schedule import asymptotic_rate, pruned_count
 from hwcomp.search.independent_layers import macs_saved
 from hwcomp.search.latency_pruning import latency_pruning
 from hwcomp.search.recovery import Recovery, fresh
 from hwcomp.search.shrink import Shrink, best_channels, checked_groups
+from hwcomp.search.shrunk import Shrunk
 from hwcomp.search.soft_filter_pruning import soft_filter_pruning
 from hwcomp.search.uniform_pruning import uniform_pruning
 from hwcomp.tracing import trace
@@ -109,7 +110,7 @@ def test_zeros_follow_the_schedule(shrink: Shrink, monkeypatch: pytest.MonkeyPat
         first, second = (int((layer.weight.flatten(1).abs().sum(1) == 0).sum()) for layer in layers)
         return first, second
 
-    real = zeroing.Hooks
+    real = zero_training.Hooks
 
     def watched(*, after_epoch: object) -> object:
         def both(state: TrainState) -> None:
@@ -119,7 +120,7 @@ def test_zeros_follow_the_schedule(shrink: Shrink, monkeypatch: pytest.MonkeyPat
 
         return real(after_epoch=both)
 
-    monkeypatch.setattr(zeroing, "Hooks", watched)
+    monkeypatch.setattr(zero_training, "Hooks", watched)
     asymptotic_soft_filter_pruning(shrink)
     expected = [
         (pruned_count(16, asymptotic_rate(t, 3, 0.5)), pruned_count(24, asymptotic_rate(t, 3, 0.5))) for t in (1, 2, 3)
@@ -180,6 +181,38 @@ def test_zero_filters_grow_again(shrink: Shrink) -> None:
     trained, _ = shrink.recovery(shrink.network, "as it is")
     for name, channels in {"stem": [0, 1], "inner": [2]}.items():
         assert (trained.module.get_submodule(name).weight[channels].flatten(1).norm(dim=1) > 0.01).all()
+
+
+def test_a_training_that_is_done_serves_for_its_own_goal_alone(shrink: Shrink) -> None:
+    def took(changed: Shrink) -> list[float]:
+        return [record.seconds for record in asymptotic_soft_filter_pruning(changed).history]
+
+    first = took(shrink)
+    assert took(shrink) == first
+    assert took(replace(shrink, multiple=8)) != first
+    assert took(replace(shrink, recovery=replace(shrink.recovery, taught=True))) != first
+    assert took(shrink) == first
+
+
+def test_checkpoints_of_two_models_lie_side_by_side(shrink: Shrink) -> None:
+    other = replace(shrink, network=fresh(shrink.network, 1))
+    first, _ = [uniform_pruning(one).history[-1].seconds for one in (shrink, other)]
+    assert uniform_pruning(shrink).history[-1].seconds == first
+
+
+@pytest.mark.parametrize("rate", [None, 0.02])
+@pytest.mark.parametrize("method", [soft_filter_pruning, asymptotic_soft_filter_pruning], ids=["soft", "asymptotic"])
+@pytest.mark.parametrize("paper", [False, True], ids=["by groups", "by layers"])
+def test_a_fresh_start_takes_a_higher_rate(
+    shrink: Shrink, method: Callable[[Shrink], Shrunk], rate: float | None, *, paper: bool
+) -> None:
+    rates = []
+    for from_scratch in (False, True):
+        changed = {"from_scratch": from_scratch, "paper": paper, "learning_rate": rate, "epochs": 1}
+        options = shrink.options.model_copy(update=changed)
+        one = replace(shrink, options=options, recovery=replace(shrink.recovery, options=options))
+        rates.append(method(one).history[0].rate)
+    assert rates[1] == pytest.approx(rates[0] * (10 if rate is None else 1))
 
 
 def test_the_best_channels_stay() -> None:
