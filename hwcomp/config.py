@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hwcomp.errors import InputError
 
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+"""Units that a latency may be written in, in microseconds."""
+
 DEFAULT_MAX_DROP = 1.0
+"""Points of the metric that may be lost if nothing else limits the search."""
 
 
 class Budget(BaseModel):
@@ -95,6 +98,9 @@ Method = Literal[
 
 BY_RATE: frozenset[Method] = frozenset({"uniform_pruning", "soft_filter_pruning", "asymptotic_soft_filter_pruning"})
 """Methods that remove the share of channels that the user gives: accuracy is then compared with what that leaves."""
+
+SOFT: frozenset[Method] = frozenset({"soft_filter_pruning", "asymptotic_soft_filter_pruning"})
+"""Methods whose filters are zero for a while before they are removed."""
 
 
 class Shrinking(BaseModel):

@@ -48,21 +48,37 @@ def search_data(
         inputs = [_checked(x, name) for x, _ in islice(reader, count)]
         if not inputs:
             raise InputError(f"{name} is empty; give at least one batch, or leave it out to have inputs generated.")
-        labelled = _validation(workload, reader if name == "train_data" else None)
+        labelled = _validation(workload, reader if name == "train_data" else _left_by_calibration(workload, count))
         return SearchData(inputs=inputs, source=f"{len(inputs)} inputs of {name}", validation=labelled)
     inputs, source = generate_inputs(workload.model, workload.example_inputs, count, seed, progress=progress)
-    return SearchData(inputs=inputs, source=source, validation=_validation(workload, None))
+    return SearchData(inputs=inputs, source=source, validation=_validation(workload, iter(())))
 
 
-def _validation(workload: Workload, rest: Iterator[tuple[Inputs, Any]] | None) -> list[tuple[Inputs, Any]]:
+def validation_samples(workload: Workload, count: int) -> list[tuple[Inputs, Any]]:
+    """Return the labelled samples of `search_data`, without what else it reads.
+
+    Args:
+        workload: whose ``validation_data`` or ``train_data`` they are of.
+        count: calibration inputs; where they come from ``train_data``, they are not among the samples.
+
+    Raises:
+        InputError: the data does not fit the model.
+    """
+    return _validation(workload, _left_by_calibration(workload, count))
+
+
+def _validation(workload: Workload, rest: Iterator[tuple[Inputs, Any]]) -> list[tuple[Inputs, Any]]:
     """Return labelled samples to choose by: of ``validation_data``, else what calibration left of the training data."""
-    for name in ("validation_data", "train_data"):
-        batches = _batches(workload, name)
-        if batches is not None:
-            own = rest if name == "train_data" else None
-            reader = own or samples(batches, workload.example_inputs, name)
-            return [(x, y) for x, y in islice(reader, VALIDATION_SAMPLES) if y is not None]
-    return []
+    batches = _batches(workload, "validation_data")
+    reader = rest if batches is None else samples(batches, workload.example_inputs, "validation_data")
+    return [(x, y) for x, y in islice(reader, VALIDATION_SAMPLES) if y is not None]
+
+
+def _left_by_calibration(workload: Workload, count: int) -> Iterator[tuple[Inputs, Any]]:
+    batches = _batches(workload, "train_data")
+    if batches is not None:
+        taken = count if _batches(workload, "calibration_data") is None else 0
+        yield from islice(samples(batches, workload.example_inputs, "train_data"), taken, None)
 
 
 def _batches(workload: Workload, name: str) -> Iterable[Any] | None:
@@ -94,13 +110,33 @@ def check_eval_data(workload: Workload) -> None:
         InputError: it is empty or does not fit the model.
     """
     batches = _batches(workload, "eval_data")
-    if batches is None or (not callable(workload.eval_data) and iter(batches) is batches):
+    if batches is None or is_read_once(workload, "eval_data", batches):
         return
     first = next(samples(batches, workload.example_inputs, "eval_data"), None)
     if first is None:
         raise InputError("eval_data is empty; give at least one batch, or leave it out.")
     if first[1] is None:
         raise InputError("eval_data has no targets; give batches (inputs, targets), or leave it out.")
+
+
+def train_batches(workload: Workload) -> Iterable[Any]:
+    """Return the batches to train on.
+
+    Raises:
+        InputError: there are none.
+    """
+    batches = _batches(workload, "train_data")
+    if batches is None:
+        raise InputError(
+            "Methods that remove channels train the network; define train_data() in the model's file, a function "
+            "that gives batches (inputs, targets)."
+        )
+    return batches
+
+
+def is_read_once(workload: Workload, name: str, batches: Iterable[Any]) -> bool:
+    """Return whether data that a function gave is the same iterator each time, so that what was read of it is gone."""
+    return isinstance(batches, Iterator) and batches is _batches(workload, name)
 
 
 def _checked(inputs: Inputs, name: str) -> Inputs:

@@ -10,12 +10,13 @@ from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.default_passes import default_passes
 from hwcomp.errors import BudgetError, InputError
+from hwcomp.job import Job
 from hwcomp.kernels import search_space
 from hwcomp.manifest import Manifest
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import OPAQUE, Program, run_passes
 from hwcomp.program_code import program_files
-from hwcomp.proposals import Job, Proposals, proposals
+from hwcomp.proposals import Proposals, proposals
 from hwcomp.report_html import render_html
 from hwcomp.search.post_training import search
 from hwcomp.search.shrunk import Shrunk
@@ -54,13 +55,17 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     reporter = reporter or Reporter()
     target = load(config.target)
     folder = artifact.prepare(config.out or default_folder(workload, target), force=config.force)
-    job = Job(workload=workload, target=target, config=config, stages=Stages(cache_root()), reporter=reporter)
 
     network = trace_workload(workload, reporter)
-    proposed = proposals(job, network)
-    attempts = [_with_precision(job, next(proposed), network)]
+    original = transformed(network, target, reporter)
+    job = Job(
+        workload=workload, network=network, original=original, target=target, config=config,
+        stages=Stages(cache_root()), reporter=reporter,
+    )  # fmt: skip
+    proposed = proposals(job)
+    attempts = [_with_precision(job, next(proposed))]
     while not attempts[-1].final.met and (following := _answer(proposed, attempts[-1])) is not None:
-        attempts.append(_with_precision(job, following, network))
+        attempts.append(_with_precision(job, following))
     best = max(attempts, key=lambda attempt: (attempt.final.met, attempt.final.speedup))
 
     manifest = summarise_result(workload, config, best)
@@ -71,11 +76,12 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     return Result(artifact=folder, report=manifest)
 
 
-def _with_precision(job: Job, shrunk: Shrunk, network: Program) -> Attempt:
+def _with_precision(job: Job, shrunk: Shrunk) -> Attempt:
     """Choose the precision of every operator of a network by measurement, against the original network."""
-    program = transformed(shrunk.network, job.target, job.reporter)
-    original = None if shrunk.network is network else run_passes(network, default_passes(job.target))
-    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter, original)
+    is_whole = shrunk.network is job.network
+    program = job.original if is_whole else transformed(shrunk.network, job.target, job.reporter)
+    smaller_than = None if is_whole else job.original
+    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter, smaller_than)
     bench = make_bench(
         Context(
             prepared=prepared, workload=job.workload, config=job.config, stages=job.stages, reporter=job.reporter,

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
-from hwcomp.data import joined_targets
+from hwcomp.data import is_read_once, joined_targets, train_batches
 from hwcomp.digests import model_digest
-from hwcomp.errors import InputError
 from hwcomp.importance import gather_gradients
 from hwcomp.passes.recalibrate_batchnorm import RecalibrateBatchnorm
 from hwcomp.program import Inputs, Program, with_shapes
@@ -109,9 +108,10 @@ class Recovery:
         """Make sure that there is something to train on, before anything is measured.
 
         Raises:
-            InputError: the workload has no training data.
+            InputError: the workload has no training data, or its first batch does not fit the model.
         """
-        self._data()
+        if not is_read_once(self.workload, "train_data", train_batches(self.workload)):
+            self._batches(1)
 
     def recalibrated(self, network: Program) -> Program:
         """Return the network with statistics of BatchNorm of the training data."""
@@ -148,15 +148,12 @@ class Recovery:
         return digest(method, list(self.options), dict(goal), config.facts(), teacher)
 
     def _data(self) -> TrainData:
-        source = self.workload.train_data
-        if source is None or source() is None:
-            raise InputError(
-                "Methods that remove channels train the network; define train_data() in the model's file, a function "
-                "that gives batches (inputs, targets)."
-            )
-        return TrainData(batches=source, example_inputs=self.workload.example_inputs)
+        return TrainData(
+            batches=lambda: train_batches(self.workload), example_inputs=self.workload.example_inputs
+        )
 
     def _batches(self, count: int) -> list[tuple[Inputs, Any]]:
+        """Return the first batches of the first epoch."""
         with untouched():
             first = Epoch(self._data(), self.seed, 0)
             return [(batch.inputs, batch.targets) for batch in islice(first, count)]
