@@ -10,16 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from hwcomp import artifact as artifacts
-from hwcomp.config import DEFAULT_MAX_DROP, Budget, CompileConfig, Fastest, Latency, Shrinking, Speedup
+from hwcomp.config import DEFAULT_MAX_DROP, OPTIONS, Budget, CompileConfig, Fastest, Latency, Shrinking, Speedup
 from hwcomp.console import Reporter
 from hwcomp.errors import BudgetError, InputError
 from hwcomp.manifest import Manifest
 from hwcomp.target import ALIASES, HOST, available, load, source
 
-SHRINKING = {name: "prune_rate" if name == "rate" else name for name in Shrinking.model_fields}
+SHRINKING = {name: OPTIONS.get(name, name) for name in Shrinking.model_fields}
 """Field of the configuration of methods that remove channels -> option."""
-
-DEFAULTS = Shrinking().model_dump()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +58,6 @@ class CompileOptions:
         shrinking = {name: getattr(self, option) for name, option in SHRINKING.items()}
         elsewhere = {"latency", "speedup", "max_drop", *SHRINKING.values()}
         given = {key: value for key, value in vars(self).items() if key not in elsewhere}
-        self._check_method()
         try:
             return CompileConfig(budget=budget, shrinking=Shrinking(**shrinking), **given)
         except ValidationError as error:
@@ -68,23 +65,6 @@ class CompileOptions:
             name = str(first["loc"][0])
             option = SHRINKING.get(name, name).replace("_", "-")
             raise InputError(f"Option --{option}: {first['msg']} (found {first['input']!r}).") from error
-
-    def _check_method(self) -> None:
-        """Refuse options of methods that remove channels where none does."""
-        given = [option for name, option in SHRINKING.items() if getattr(self, option) != DEFAULTS[name]]
-        if self.method == "post_training" and given:
-            raise InputError(
-                f"--{given[0].replace('_', '-')} is for methods that remove channels; give --method too, for example "
-                "--method latency_pruning."
-            )
-        if self.paper and "soft_filter_pruning" not in self.method:
-            raise InputError("--paper is for soft_filter_pruning and asymptotic_soft_filter_pruning.")
-        if self.from_scratch and "soft_filter_pruning" not in self.method:
-            raise InputError("--from-scratch is for soft_filter_pruning and asymptotic_soft_filter_pruning.")
-        if self.steps != 1 and self.method != "latency_pruning":
-            raise InputError("--steps is for latency_pruning.")
-        if self.method == "latency_pruning" and self.prune_rate is not None:
-            raise InputError("latency_pruning finds the rates itself; give --latency or --speedup, not --prune-rate.")
 
     def _budget(self) -> Budget:
         if self.latency is not None and self.speedup is not None:

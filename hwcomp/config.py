@@ -102,6 +102,18 @@ BY_RATE: frozenset[Method] = frozenset({"uniform_pruning", "soft_filter_pruning"
 SOFT: frozenset[Method] = frozenset({"soft_filter_pruning", "asymptotic_soft_filter_pruning"})
 """Methods whose filters are zero for a while before they are removed."""
 
+OWN_OPTIONS: dict[str, frozenset[Method]] = {
+    "steps": frozenset({"latency_pruning"}),
+    "from_scratch": SOFT,
+    "recovery": SOFT,
+    "paper": SOFT,
+}
+"""Fields of `Shrinking` that only some methods take."""
+
+
+OPTIONS = {"rate": "prune_rate"}
+"""Fields of `Shrinking` that have another name on the command line."""
+
 
 class Shrinking(BaseModel):
     """Options of the methods that remove channels and train.
@@ -131,6 +143,11 @@ class Shrinking(BaseModel):
     recovery: Annotated[float, Field(ge=0, lt=1)] = 0.3
     paper: bool = False
 
+    @property
+    def given(self) -> list[str]:
+        """The options that are not as they are by default, in order."""
+        return [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]
+
 
 class CompileConfig(BaseModel):
     """Options of one compilation.
@@ -149,6 +166,10 @@ class CompileConfig(BaseModel):
         method: what makes the network faster.
         shrinking: options of the methods that remove channels.
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
+
+    Raises:
+        ValidationError: a value is out of its range.
+        InputError: the method does not take an option that was given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -166,3 +187,23 @@ class CompileConfig(BaseModel):
     method: Method = "post_training"
     shrinking: Shrinking = Shrinking()
     device: str | None = None
+
+    @model_validator(mode="after")
+    def _takes_its_options(self) -> "CompileConfig":
+        """Refuse options that the method would pass over in silence; options are named as on the command line."""
+        given = self.shrinking.given
+        if self.method == "post_training" and given:
+            raise InputError(
+                f"{_option(given[0])} is for methods that remove channels; give --method too, for example "
+                "--method latency_pruning."
+            )
+        if self.method == "latency_pruning" and "rate" in given:
+            raise InputError("latency_pruning finds the rates itself; give --latency or --speedup, not --prune-rate.")
+        for name, methods in OWN_OPTIONS.items():
+            if name in given and self.method not in methods:
+                raise InputError(f"{_option(name)} is for {' and '.join(sorted(methods, reverse=True))}.")
+        return self
+
+
+def _option(name: str) -> str:
+    return f"--{OPTIONS.get(name, name).replace('_', '-')}"

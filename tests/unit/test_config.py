@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from hwcomp.config import CompileConfig, Fastest, Latency, Speedup
+from hwcomp.config import CompileConfig, Fastest, Latency, Shrinking, Speedup
 from hwcomp.errors import InputError
 
 
@@ -69,3 +69,35 @@ def test_budgets_read_as_they_are_written() -> None:
 def test_options_are_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         CompileConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "sentence"),
+    [
+        ("post_training", {"rate": 0.5}, "^--prune-rate is for methods that remove channels; give --method too"),
+        ("post_training", {"epochs": 3}, "^--epochs is for methods that remove channels"),
+        ("latency_pruning", {"rate": 0.5}, "^latency_pruning finds the rates itself"),
+        ("latency_pruning", {"recovery": 0.1}, "^--recovery is for soft_filter_pruning and asymptotic"),
+        ("uniform_pruning", {"rate": 0.5, "paper": True}, "^--paper is for soft_filter_pruning and asymptotic"),
+        ("uniform_pruning", {"rate": 0.5, "from_scratch": True}, "^--from-scratch is for soft_filter_pruning and"),
+        ("soft_filter_pruning", {"rate": 0.5, "steps": 2}, r"^--steps is for latency_pruning\.$"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
+)
+def test_options_that_a_method_does_not_take_are_refused(method: str, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        CompileConfig(method=method, shrinking=Shrinking(**options))
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("post_training", {"rate": None, "steps": 1}),
+        ("latency_pruning", {"steps": 3, "epochs": 5, "importance": "l1"}),
+        ("uniform_pruning", {"rate": 0.5, "learning_rate": 0.1, "minutes": 2.0}),
+        ("asymptotic_soft_filter_pruning", {"rate": 0.5, "paper": True, "from_scratch": True, "recovery": 0.0}),
+    ],
+    ids=["post_training", "latency", "uniform", "asymptotic"],
+)
+def test_options_that_a_method_takes_are_taken(method: str, options: dict[str, object]) -> None:
+    assert CompileConfig(method=method, shrinking=Shrinking(**options)).method == method
