@@ -1,6 +1,7 @@
 """How much accuracy each way of removing channels keeps, at equal widths and equal training, with controls.
 
     HWCOMP_CIFAR10=cifar10_jpeg.npz python benchmarks/pruning.py [--epochs 12] [--steps 94] [--rates 0.4] [--seeds 3]
+                                                                 [--precision bf16]
 
 Every run starts from the trained network (or, where it says so, from fresh weights), trains for the same number of
 steps with the same batches and ends with the same widths; test data is read once, at the end. A run that is done is
@@ -72,7 +73,7 @@ def run(workload: Workload, method: str, rate: float, seed: int, options: argpar
     """Return the test accuracy of one training."""
     function, importance = METHODS[method]
     network = trace(workload.model, workload.example_inputs)
-    shrinking = Shrinking(rate=rate, epochs=options.epochs, learning_rate=RATE)
+    shrinking = Shrinking(rate=rate, epochs=options.epochs, learning_rate=RATE, precision=options.precision)
     recovery = Recovery(
         workload=replace(workload, train_data=_short(workload, options.steps)),
         validation=[],
@@ -132,12 +133,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=94, help="batches of 128 in each")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.4])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", default="no", choices=["no", "bf16"], help="of training")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     options = parser.parse_args()
     workload = load_workload(f"{ROOT}/examples/cifar10/model.py:{options.model}")
     if workload.train_data is None or workload.train_data() is None:
         parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see examples/cifar10/README.md)")
-    folder = ROOT / "build" / "pruning" / f"{options.model}-{options.epochs}x{options.steps}"
+    mixed = "" if options.precision == "no" else f"-{options.precision}"
+    folder = ROOT / "build" / "pruning" / f"{options.model}-{options.epochs}x{options.steps}{mixed}"
     folder.mkdir(parents=True, exist_ok=True)
     runs = []
     for seed in range(options.seeds):
@@ -150,11 +153,17 @@ def main() -> None:
                 print(path.read_text(), flush=True)
     runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     original = test_accuracy(workload, trace(workload.model, workload.example_inputs))
-    settings = {"model": options.model, "epochs": options.epochs, "steps_per_epoch": options.steps, "batch": 128}
+    settings = {
+        "model": options.model,
+        "epochs": options.epochs,
+        "steps_per_epoch": options.steps,
+        "batch": 128,
+        "precision": options.precision,
+    }
     print(f"{options.model} as it is: {original:.2f} %")
     for (method, rate), scores in grouped(runs).items():
         print(f"{method:32} {rate:.0%}  {np.mean(scores):.2f} +- {np.std(scores):.2f} % ({len(scores)} seeds)")
-    print(save(f"pruning_{options.model}", {"settings": settings, "original": original, "runs": runs}))
+    print(save(f"pruning_{options.model}{mixed}", {"settings": settings, "original": original, "runs": runs}))
 
 
 def claim(path: Path) -> bool:

@@ -42,6 +42,7 @@ class CompileOptions:
     epochs: int | None
     minutes: float | None
     learning_rate: float | None
+    mixed_precision: str
     importance: str | None
     steps: int
     from_scratch: bool

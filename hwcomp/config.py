@@ -111,7 +111,7 @@ OWN_OPTIONS: dict[str, frozenset[Method]] = {
 """Fields of `Shrinking` that only some methods take."""
 
 
-OPTIONS = {"rate": "prune_rate"}
+OPTIONS = {"rate": "prune_rate", "precision": "mixed_precision"}
 """Fields of `Shrinking` that have another name on the command line."""
 
 
@@ -123,6 +123,7 @@ class Shrinking(BaseModel):
         epochs: of training; with ``minutes``, the most of them.
         minutes: of training.
         learning_rate: the highest; None for the method's own.
+        precision: "bf16" for mixed precision of the training: faster where the processor multiplies in it.
         importance: name of a function of `hwcomp.importance`, or ``path/to/file.py:function``; None for the method's.
         steps: how many times channels are removed, with training after each.
         from_scratch: start from fresh weights instead of the given ones.
@@ -137,6 +138,7 @@ class Shrinking(BaseModel):
     epochs: Annotated[int, Field(ge=1)] | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["no", "bf16"] = "no"
     importance: str | None = None
     steps: Annotated[int, Field(ge=1)] = 1
     from_scratch: bool = False

@@ -139,6 +139,7 @@ class Recovery:
             rate=self.options.learning_rate or rate,
             weight_decay=weight_decay,
             decay_all=decay_all,
+            precision=self.options.precision,
             seed=self.seed,
         )
 

@@ -14,6 +14,7 @@ from hwcomp.train.feed import Batch, TrainData
 from hwcomp.train.guard import CHECK_STEPS, KEEP_STEPS, Guard
 from hwcomp.train.hooks import Hooks, TrainState
 from hwcomp.train.interrupts import Pressed
+from hwcomp.train.layout import lay_out_as_usual
 from hwcomp.train.position import Position
 from hwcomp.train.processes import Processes
 from hwcomp.train.progress import Speaker
@@ -98,11 +99,12 @@ class Run:
         parts.file.write(Checkpoint(tensors=tensors, facts=facts))
 
     def result(self) -> nn.Module:
-        """Return the network that came of it, on the CPU."""
+        """Return the network that came of it, on the CPU and in the usual layout."""
         model = self.parts.weights.result
         if self._best:
             put_back(model, self._best)
         model.zero_grad()
+        lay_out_as_usual(model)
         return model.cpu().eval()
 
     def _resume(self) -> None:

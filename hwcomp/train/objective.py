@@ -99,7 +99,7 @@ def task_objective(loss: Loss | None, teacher: nn.Module | None, config: TrainCo
 
 
 def forward(model: nn.Module, inputs: Inputs) -> Any:
-    """Return the outputs of a model, in float32 also where it computed in less.
+    """Return the outputs of a model, in float32 and in the usual layout also where it computed otherwise.
 
     Raises:
         InputError: the model fails on the inputs.
@@ -113,7 +113,8 @@ def forward(model: nn.Module, inputs: Inputs) -> Any:
 
 def _widened(outputs: Any) -> Any:
     if isinstance(outputs, Tensor):
-        return outputs.float() if outputs.dtype in {torch.float16, torch.bfloat16} else outputs
+        widened = outputs.float() if outputs.dtype in {torch.float16, torch.bfloat16} else outputs
+        return widened.contiguous()
     if type(outputs) in {tuple, list}:
         return type(outputs)(_widened(item) for item in outputs)
     if type(outputs) is dict:

@@ -17,6 +17,7 @@ from hwcomp.train.config import TrainConfig
 from hwcomp.train.feed import AGAIN, TrainData, readable_once
 from hwcomp.train.hooks import Hooks
 from hwcomp.train.interrupts import deferred
+from hwcomp.train.layout import lay_out_for_training
 from hwcomp.train.loop import Parts, Run
 from hwcomp.train.objective import Objective
 from hwcomp.train.optimisers import OptimiserFactory, make_optimiser
@@ -90,7 +91,10 @@ def train(  # noqa: PLR0913 - each is a part that a method may bring
     _check(data, config, validation)
     processes = Processes()
     with untouched(), deferred() as pressed:
-        weights = _weights(model, config, optimiser, processes, hooks)
+        copy = deepcopy(model).to(processes.device)
+        processes.equalise(copy)
+        lay_out_for_training(copy, config, processes.device, data.example_inputs)
+        weights = _weights(copy, config, optimiser, processes, hooks)
         speaker = Speaker(stage if processes.main else None)
         belongs = {
             "key": key,
@@ -143,10 +147,8 @@ def _check(data: TrainData, config: TrainConfig, validation: Validation | None) 
 def _weights(
     model: nn.Module, config: TrainConfig, optimiser: OptimiserFactory | None, processes: Processes, hooks: Hooks
 ) -> Weights:
-    copy = deepcopy(model).to(processes.device)
-    processes.equalise(copy)
-    made = make_optimiser(copy, config) if optimiser is None else optimiser(copy)
-    return Weights(copy, made, config.ema, make_scaler(config, processes.device), hooks)
+    made = make_optimiser(model, config) if optimiser is None else optimiser(model)
+    return Weights(model, made, config.ema, make_scaler(config, processes.device), hooks)
 
 
 def _description(optimiser: Optimizer) -> list[Any]:

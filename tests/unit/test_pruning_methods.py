@@ -200,6 +200,15 @@ def test_checkpoints_of_two_models_lie_side_by_side(shrink: Shrink) -> None:
     assert uniform_pruning(shrink).history[-1].seconds == first
 
 
+def test_training_may_be_in_mixed_precision(shrink: Shrink) -> None:
+    options = shrink.options.model_copy(update={"precision": "bf16"})
+    mixed = uniform_pruning(replace(shrink, options=options, recovery=replace(shrink.recovery, options=options)))
+    whole = uniform_pruning(shrink)
+    assert mixed.history[-1].loss != whole.history[-1].loss
+    assert mixed.history[-1].loss == pytest.approx(whole.history[-1].loss, rel=0.5)
+    assert all(weight.dtype == torch.float32 for weight in mixed.network.module.parameters())
+
+
 @pytest.mark.parametrize("rate", [None, 0.02])
 @pytest.mark.parametrize("method", [soft_filter_pruning, asymptotic_soft_filter_pruning], ids=["soft", "asymptotic"])
 @pytest.mark.parametrize("paper", [False, True], ids=["by groups", "by layers"])

@@ -101,6 +101,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "best": {"keep": "best", "rate": 0.2},
     "one_cycle and clip": {"schedule": "one_cycle", "clip": 0.5},
     "fp16": {"precision": "fp16"},
+    "bf16": {"precision": "bf16"},
     "teacher": {"temperature": 3.0},
 }
 
