@@ -29,7 +29,8 @@ from hwcomp.lowering.onnx_export import export_float
 from hwcomp.macs import macs_of
 from hwcomp.program import Program
 from hwcomp.search.asymptotic_soft_filter_pruning import asymptotic_soft_filter_pruning
-from hwcomp.search.recovery import Recovery, fresh
+from hwcomp.search.recovery import Recovery
+from hwcomp.search.same_graph import fresh
 from hwcomp.search.shrink import Shrink, best_channels, checked_groups
 from hwcomp.search.shrunk import Shrunk
 from hwcomp.search.soft_filter_pruning import soft_filter_pruning

@@ -95,7 +95,8 @@ def compile(  # noqa: A001 - the verb of the field
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
         method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate,
-        mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper, recovery=recovery,
+        mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
+        recovery=recovery,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

@@ -110,7 +110,6 @@ OWN_OPTIONS: dict[str, frozenset[Method]] = {
 }
 """Fields of `Shrinking` that only some methods take."""
 
-
 OPTIONS = {"rate": "prune_rate", "precision": "mixed_precision"}
 """Fields of `Shrinking` that have another name on the command line."""
 

@@ -8,15 +8,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from hwcomp.config import SOFT
-from hwcomp.data import validation_samples
 from hwcomp.design import INTEGERS
 from hwcomp.errors import InputError
 from hwcomp.importance import load_importance
 from hwcomp.job import Job
+from hwcomp.job_recovery import recovery_of
 from hwcomp.kernels import search_space
 from hwcomp.proposal_notes import described
 from hwcomp.search import asymptotic_soft_filter_pruning, latency_pruning, soft_filter_pruning, uniform_pruning
-from hwcomp.search.recovery import Recovery
 from hwcomp.search.shrink import Shrink, checked_groups
 from hwcomp.search.shrunk import Shrunk, joined
 from hwcomp.space import Assignment
@@ -114,15 +113,7 @@ def _shrink(job: Job, importance: str) -> Shrink:
     """Return what methods work on, after making sure that it can be trained; its widths are not rounded yet."""
     config = job.config
     groups = checked_groups(job.network)
-    recovery = Recovery(
-        workload=job.workload,
-        validation=validation_samples(job.workload, config.calibration),
-        options=config.shrinking,
-        folder=job.stages.root / "training",
-        seed=config.seed,
-        reporter=job.reporter,
-        taught=not config.shrinking.from_scratch,
-    )
+    recovery = recovery_of(job)
     recovery.check()
     return Shrink(
         network=job.network,

@@ -61,7 +61,8 @@ def _mask_norm(program: Program, node: fx.Node, stays: Tensor, groups: Groups) -
     graph, module = program.module.graph, module_of(node)
     names = ("weight", "bias")
     if module is None:
-        given: dict[str, Any] = {**dict(zip(("input", "normalized_shape", *names, "eps"), node.args, strict=False)), **node.kwargs}
+        positional = zip(("input", "normalized_shape", *names, "eps"), node.args, strict=False)
+        given: dict[str, Any] = {**dict(positional), **node.kwargs}
         parameters = [given.get(name) for name in names]
         count = len(filled(given["normalized_shape"], groups.values))
         replacement: nn.Module = MaskedLayerNorm(stays, count, given.get("eps", 1e-5), centered=True)

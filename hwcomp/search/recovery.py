@@ -1,14 +1,13 @@
 """Training between and after the steps of a method, with the float original as the teacher."""
 
-from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
@@ -16,12 +15,23 @@ from hwcomp.data import is_read_once, joined_targets, train_batches
 from hwcomp.digests import model_digest
 from hwcomp.importance import gather_gradients
 from hwcomp.passes.recalibrate_batchnorm import RecalibrateBatchnorm
-from hwcomp.program import Inputs, Program, with_shapes
+from hwcomp.program import Inputs, Program
+from hwcomp.search.same_graph import replaced
 from hwcomp.stages import digest
-from hwcomp.train import EpochRecord, Hooks, TrainConfig, TrainData, Trained, Validation, task_objective, train
+from hwcomp.train import (
+    EpochRecord,
+    Hooks,
+    Objective,
+    TrainConfig,
+    TrainData,
+    Trained,
+    Validation,
+    task_objective,
+    train,
+)
 from hwcomp.train.feed import Epoch
+from hwcomp.train.optimisers import OptimiserFactory
 from hwcomp.train.seeds import untouched
-from hwcomp.width_law import Widths
 from hwcomp.workload import Workload
 
 GRADIENT_BATCHES = 8
@@ -35,6 +45,9 @@ DEFAULT_EPOCHS = 10
 
 VALIDATION_BATCH = 250
 """Validation samples that the network sees at once."""
+
+Goal = Mapping[str, object]
+"""Names and values, as JSON takes them, that tell what a training works towards: widths, a latency, options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +77,7 @@ class Recovery:
         network: Program,
         method: str,
         *,
-        goal: Widths | None = None,
+        goal: Goal | None = None,
         share: float = 1.0,
         rate: float = 0.02,
         weight_decay: float = 5e-4,
@@ -76,7 +89,7 @@ class Recovery:
         Args:
             network: to train; it is not changed.
             method: and its step, for reports and checkpoints.
-            goal: widths that the hooks work towards, which tell its checkpoint from those of other goals.
+            goal: as JSON takes it: what the hooks work towards; a checkpoint of another goal is not used.
             share: of the epochs or minutes that the user gave.
             rate: learning rate, if the user gave none.
             weight_decay: of weights.
@@ -86,23 +99,60 @@ class Recovery:
         Raises:
             InputError: there is no training data, or it cannot be used.
         """
-        config = self._config(share, rate, weight_decay, decay_all=decay_all)
-        teacher = self.workload.model if self.taught else None
+        config = self.config(share, rate, weight_decay, decay_all=decay_all)
+        return self.run(network, method, config, goal=goal, hooks=hooks)
+
+    def run(
+        self,
+        network: Program,
+        method: str,
+        config: TrainConfig,
+        *,
+        goal: Goal | None = None,
+        objective: Objective | None = None,
+        data: TrainData | None = None,
+        hooks: Hooks | None = None,
+        optimiser: OptimiserFactory | None = None,
+    ) -> tuple[Program, tuple[EpochRecord, ...]]:
+        """Return the trained network and what happened in each epoch, with parts that a method brings.
+
+        Args:
+            network: to train; it is not changed.
+            method: and its step, for reports and checkpoints.
+            config: of the training.
+            goal: as JSON takes it: what the parts work towards; a checkpoint of another goal is not used.
+            objective: in place of `objective`.
+            data: in place of `data`.
+            hooks: of the method.
+            optimiser: makes the optimiser, see `hwcomp.train.train`.
+
+        Raises:
+            InputError: there is no training data, or it cannot be used.
+        """
         stage = self.reporter.stage("Train")
         key = self._key(method, goal or {}, config)
         trained = train(
             network.module,
-            self._data(),
+            data or self.data(),
             config,
-            objective=task_objective(self.workload.loss, teacher, config),
+            objective=objective or self.objective(config),
             hooks=hooks or Hooks(),
             validation=self._validation(),
             checkpoint=self.folder / f"{_digest_of(network)}-{key}.safetensors",
             key=key,
             stage=stage,
+            optimiser=optimiser,
         )
         stage.done(_described(trained, method))
         return replaced(network, trained.model), trained.history
+
+    def objective(self, config: TrainConfig) -> Objective:
+        """Return the loss of the workload, mixed with the distance from the original where that teaches."""
+        return task_objective(self.workload.loss, self.workload.model if self.taught else None, config)
+
+    def data(self) -> TrainData:
+        """Return the training data."""
+        return TrainData(batches=lambda: train_batches(self.workload), example_inputs=self.workload.example_inputs)
 
     def check(self) -> None:
         """Make sure that there is something to train on, before anything is measured.
@@ -131,7 +181,10 @@ class Recovery:
         """Epochs that the user gave, or the default."""
         return self.options.epochs or DEFAULT_EPOCHS
 
-    def _config(self, share: float, rate: float, weight_decay: float, *, decay_all: bool) -> TrainConfig:
+    def config(
+        self, share: float = 1.0, rate: float = 0.02, weight_decay: float = 5e-4, *, decay_all: bool = False
+    ) -> TrainConfig:
+        """Return the configuration of a share of the training; for the arguments see `__call__`."""
         epochs = None if self.options.minutes and not self.options.epochs else max(1, round(share * self.epochs))
         return TrainConfig(
             epochs=epochs,
@@ -143,20 +196,15 @@ class Recovery:
             seed=self.seed,
         )
 
-    def _key(self, method: str, goal: Widths, config: TrainConfig) -> str:
+    def _key(self, method: str, goal: Goal, config: TrainConfig) -> str:
         """Return a hash of what decides the result but the network itself."""
         teacher = model_digest(self.workload.model) if self.taught else None
         return digest(method, list(self.options), dict(goal), config.facts(), teacher)
 
-    def _data(self) -> TrainData:
-        return TrainData(
-            batches=lambda: train_batches(self.workload), example_inputs=self.workload.example_inputs
-        )
-
     def _batches(self, count: int) -> list[tuple[Inputs, Any]]:
         """Return the first batches of the first epoch."""
         with untouched():
-            first = Epoch(self._data(), self.seed, 0)
+            first = Epoch(self.data(), self.seed, 0)
             return [(batch.inputs, batch.targets) for batch in islice(first, count)]
 
     def _validation(self) -> Validation | None:
@@ -165,24 +213,6 @@ class Recovery:
         starts = range(0, len(self.validation), VALIDATION_BATCH)
         joined = [_joined(self.validation[start : start + VALIDATION_BATCH]) for start in starts]
         return Validation(batches=joined, metric=self.workload.metric)
-
-
-def replaced(network: Program, module: nn.Module) -> Program:
-    """Return a program with another module of the same graph."""
-    assert isinstance(module, torch.fx.GraphModule)
-    return with_shapes(replace(network, module=module.eval()))
-
-
-def fresh(network: Program, seed: int) -> Program:
-    """Return a network with new random weights, as its layers draw them."""
-    module = deepcopy(network.module)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for layer in module.modules():
-            draw: Callable[[], None] | None = getattr(layer, "reset_parameters", None)
-            if draw is not None:
-                draw()
-    return replaced(network, module)
 
 
 def _digest_of(network: Program) -> str:

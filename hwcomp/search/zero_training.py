@@ -7,7 +7,7 @@ from torch import nn
 
 from hwcomp.config import Shrinking
 from hwcomp.program import Program
-from hwcomp.search.recovery import fresh, replaced
+from hwcomp.search.same_graph import fresh, replaced
 from hwcomp.search.shrink import Shrink
 from hwcomp.train import EpochRecord, Hooks, TrainState
 from hwcomp.width_law import Widths

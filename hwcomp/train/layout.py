@@ -7,7 +7,7 @@ that lie so are enough: the first convolution gives its output in their layout, 
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from hwcomp.program import Inputs
 from hwcomp.train.config import TrainConfig
@@ -48,9 +48,16 @@ def _runs(model: nn.Module, example: Inputs) -> bool:
     was_training = model.training
     try:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            model.eval()(*example)
+            model.eval()(*_of_one_batch(model, example))
     except (RuntimeError, ValueError, TypeError, IndexError):  # what else is wrong with it is told at the first step
         return False
     finally:
         model.train(was_training)
     return True
+
+
+def _of_one_batch(model: nn.Module, example: Inputs) -> Inputs:
+    """Return as many inputs as a traced network takes: an objective may be given several batches in one."""
+    if not isinstance(model, fx.GraphModule):
+        return example
+    return example[: sum(node.op == "placeholder" for node in model.graph.nodes)]

@@ -84,7 +84,9 @@ def test_options_are_checked(wrong: dict[str, object]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
-def test_options_that_a_method_does_not_take_are_refused(method: str, options: dict[str, object], sentence: str) -> None:
+def test_options_that_a_method_does_not_take_are_refused(
+    method: str, options: dict[str, object], sentence: str
+) -> None:
     with pytest.raises(InputError, match=sentence):
         CompileConfig(method=method, shrinking=Shrinking(**options))
 

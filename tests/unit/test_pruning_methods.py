@@ -22,7 +22,8 @@ from hwcomp.search.asymptotic_soft_filter_pruning import asymptotic_soft_filter_
 from hwcomp.search.filter_schedule import asymptotic_rate, pruned_count
 from hwcomp.search.independent_layers import macs_saved
 from hwcomp.search.latency_pruning import latency_pruning
-from hwcomp.search.recovery import Recovery, fresh
+from hwcomp.search.recovery import Recovery
+from hwcomp.search.same_graph import fresh
 from hwcomp.search.shrink import Shrink, best_channels, checked_groups
 from hwcomp.search.shrunk import Shrunk
 from hwcomp.search.soft_filter_pruning import soft_filter_pruning
