@@ -97,6 +97,16 @@ def joined_targets(targets: Sequence[Any]) -> Tensor:
     return torch.cat([torch.atleast_1d(torch.as_tensor(target)) for target in targets])
 
 
+def joined_samples(labelled: Sequence[tuple[Inputs, Any]], size: int) -> list[tuple[Inputs, Tensor]]:
+    """Return batches of so many samples each, the last one with what is left."""
+    groups = [labelled[start : start + size] for start in range(0, len(labelled), size)]
+    columns = [zip(*(inputs for inputs, _ in group), strict=True) for group in groups]
+    return [
+        (tuple(torch.cat(parts) for parts in column), joined_targets([y for _, y in group]))
+        for column, group in zip(columns, groups, strict=True)
+    ]
+
+
 def eval_samples(workload: Workload) -> Iterable[tuple[Inputs, Any]] | None:
     """Return the labelled test samples, or None if the workload has none."""
     batches = _batches(workload, "eval_data")

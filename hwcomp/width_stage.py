@@ -1,6 +1,6 @@
 """The stage "Widths": how the latency of a compilation's network depends on its widths."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 from hwcomp.benches import device_for
 from hwcomp.devices.base import Device
@@ -10,7 +10,7 @@ from hwcomp.known_tables import KnownTables
 from hwcomp.space import Assignment
 from hwcomp.stages import digest
 from hwcomp.store import Store
-from hwcomp.width_timing import DeviceTimer, KnownTimer, WidthTable, timings, width_table
+from hwcomp.width_timing import DeviceTimer, KnownTimer, Timer, WidthTable, timings, width_table
 
 
 def timed_widths(job: Job, groups: Groups, assignment: Assignment) -> WidthTable:
@@ -26,7 +26,8 @@ def timed_widths(job: Job, groups: Groups, assignment: Assignment) -> WidthTable
     """
     stage = job.reporter.stage("Widths")
     device = device_for(job.target, job.config)
-    with nullcontext() if device is None else device:
+    place: AbstractContextManager[object] = nullcontext() if device is None else device
+    with place:
         timer, where = _known(job, assignment) if device is None else _measuring(job, device, assignment)
         shapes = [[group.name, group.channels] for group in groups.groups]
         key = digest(str(job.network.module.code), shapes, where, dict(assignment), job.config.seed)
@@ -41,14 +42,14 @@ def timed_widths(job: Job, groups: Groups, assignment: Assignment) -> WidthTable
     return table
 
 
-def _measuring(job: Job, device: Device, assignment: Assignment) -> tuple[DeviceTimer | KnownTimer, list[object]]:
+def _measuring(job: Job, device: Device, assignment: Assignment) -> tuple[Timer, list[object]]:
     """Return what measures, and what it depends on."""
     timer = DeviceTimer(device=device, target=job.target, threads=job.threads, assignment=assignment)
     facts = device.facts()
     return timer, [facts.fingerprint, facts.runtime, job.threads]
 
 
-def _known(job: Job, assignment: Assignment) -> tuple[DeviceTimer | KnownTimer, list[object]]:
+def _known(job: Job, assignment: Assignment) -> tuple[Timer, list[object]]:
     """Return what looks up, and what it depends on."""
     tables = KnownTables(target=job.target, store=Store(job.config.store), threads=job.config.threads)
     return KnownTimer(tables=tables, assignment=assignment), [job.target.model_dump_json()]

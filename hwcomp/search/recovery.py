@@ -6,12 +6,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
-from hwcomp.data import is_read_once, joined_targets, train_batches
+from hwcomp.data import is_read_once, joined_samples, train_batches
 from hwcomp.digests import model_digest
 from hwcomp.importance import gather_gradients
 from hwcomp.passes.recalibrate_batchnorm import RecalibrateBatchnorm
@@ -210,18 +209,12 @@ class Recovery:
     def _validation(self) -> Validation | None:
         if not self.validation:
             return None
-        starts = range(0, len(self.validation), VALIDATION_BATCH)
-        joined = [_joined(self.validation[start : start + VALIDATION_BATCH]) for start in starts]
-        return Validation(batches=joined, metric=self.workload.metric)
+        batches = joined_samples(self.validation, VALIDATION_BATCH)
+        return Validation(batches=batches, metric=self.workload.metric)
 
 
 def _digest_of(network: Program) -> str:
     return digest(model_digest(network.module), str(network.module.code))
-
-
-def _joined(samples: list[tuple[Inputs, Any]]) -> tuple[Inputs, Tensor]:
-    inputs = tuple(torch.cat(column) for column in zip(*(x for x, _ in samples), strict=True))
-    return inputs, joined_targets([y for _, y in samples])
 
 
 def _described(trained: Trained, method: str) -> str:

@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hwcomp.data import check_eval_data, is_read_once, joined_targets, search_data, train_batches, validation_samples
+from hwcomp.data import (
+    check_eval_data,
+    is_read_once,
+    joined_samples,
+    joined_targets,
+    search_data,
+    train_batches,
+    validation_samples,
+)
 from hwcomp.errors import InputError
 from hwcomp.workload import Workload
 
@@ -26,6 +34,14 @@ def test_targets_of_any_form_are_joined_along_the_samples(targets: list[object])
 def test_targets_with_axes_keep_them() -> None:
     masks: list[Tensor] = [torch.zeros(1, 4, 4), torch.ones(2, 4, 4)]
     assert joined_targets(masks).shape == (3, 4, 4)
+
+
+def test_samples_are_joined_to_batches() -> None:
+    labelled = [((torch.full((1, 2), float(i)), torch.full((1,), -float(i))), torch.tensor([i])) for i in range(5)]
+    joined = joined_samples(labelled, 2)
+    assert [y.tolist() for _, y in joined] == [[0, 1], [2, 3], [4]]
+    assert [tuple(x.shape for x in inputs) for inputs, _ in joined] == [((2, 2), (2,)), ((2, 2), (2,)), ((1, 2), (1,))]
+    assert joined[1][0][1].tolist() == [-2.0, -3.0]
 
 
 def batches(count: int, start: int = 0) -> list[tuple[Tensor, Tensor]]:
