@@ -94,7 +94,7 @@ def _batches(workload: Workload, name: str) -> Iterable[Any] | None:
 
 def joined_targets(targets: Sequence[Any]) -> Tensor:
     """Return the targets of several samples, each one number or with the samples along axis 0, as one tensor."""
-    return torch.cat([torch.atleast_1d(torch.as_tensor(target)) for target in targets])
+    return torch.cat([x if x.ndim else x.reshape(1) for x in map(torch.as_tensor, targets)])
 
 
 def joined_samples(labelled: Sequence[tuple[Inputs, Any]], size: int) -> list[tuple[Inputs, Tensor]]:

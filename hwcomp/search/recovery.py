@@ -79,7 +79,6 @@ class Recovery:
         goal: Goal | None = None,
         share: float = 1.0,
         rate: float = 0.02,
-        weight_decay: float = 5e-4,
         decay_all: bool = False,
         hooks: Hooks | None = None,
     ) -> tuple[Program, tuple[EpochRecord, ...]]:
@@ -91,17 +90,16 @@ class Recovery:
             goal: as JSON takes it: what the hooks work towards; a checkpoint of another goal is not used.
             share: of the epochs or minutes that the user gave.
             rate: learning rate, if the user gave none.
-            weight_decay: of weights.
-            decay_all: also of biases and normalisations.
+            decay_all: weights decay, and with it biases and normalisations too.
             hooks: of the method.
 
         Raises:
             InputError: there is no training data, or it cannot be used.
         """
-        config = self.config(share, rate, weight_decay, decay_all=decay_all)
+        config = self.config(share, rate, decay_all=decay_all)
         return self.run(network, method, config, goal=goal, hooks=hooks)
 
-    def run(
+    def run(  # noqa: PLR0913 - each is a part that a method may bring
         self,
         network: Program,
         method: str,
@@ -180,16 +178,13 @@ class Recovery:
         """Epochs that the user gave, or the default."""
         return self.options.epochs or DEFAULT_EPOCHS
 
-    def config(
-        self, share: float = 1.0, rate: float = 0.02, weight_decay: float = 5e-4, *, decay_all: bool = False
-    ) -> TrainConfig:
+    def config(self, share: float = 1.0, rate: float = 0.02, *, decay_all: bool = False) -> TrainConfig:
         """Return the configuration of a share of the training; for the arguments see `__call__`."""
         epochs = None if self.options.minutes and not self.options.epochs else max(1, round(share * self.epochs))
         return TrainConfig(
             epochs=epochs,
             minutes=None if self.options.minutes is None else share * self.options.minutes,
             rate=self.options.learning_rate or rate,
-            weight_decay=weight_decay,
             decay_all=decay_all,
             precision=self.options.precision,
             seed=self.seed,
