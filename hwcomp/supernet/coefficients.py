@@ -77,6 +77,6 @@ def _share(stored: StoredTensor, sites: Mapping[str, Site]) -> Tensor | None:
     for name, kind in ((stored.tensor, "writes"), *((reader, "reads") for reader in stored.readers)):
         site = sites.get(name)
         if isinstance(site, PrecisionSite) and site.coefficients is not None:
-            other = 1 - site.coefficients @ (site.writes if kind == "writes" else site.reads)
+            other = 1 - (site.coefficients * (site.writes if kind == "writes" else site.reads)).sum()
             left = other if left is None else left * other
     return None if left is None else 1 - left

@@ -65,8 +65,9 @@ def insert_width_choices(
             path = fresh_name(result.module, f"{node.name}_gated")
             result.module.add_submodule(path, Gated(module, gate, weight))
             node.target = path
-    left_out = tuple(Note(site=name, reason=reasons[name]) for name in widths if name in reasons)
-    return finish(result), left_out
+    read = {site.group for part in result.module.modules() if isinstance(part, Gate) for site in part.widths}
+    reasons |= {name: "width not searched: no layer reads its channels" for name in sites if name not in read}
+    return finish(result), tuple(Note(site=name, reason=reasons[name]) for name in widths if name in reasons)
 
 
 def _gate(operator: nn.Module, groups: Groups, sites: Mapping[str, WidthSite], paths: Mapping[int, str]) -> Gate | None:

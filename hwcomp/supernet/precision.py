@@ -84,7 +84,7 @@ class PrecisionSite(Site):
         weight = self._weight()
         if self.coefficients is None:
             return self._call(weight, inputs)
-        shares = self.coefficients @ self.members
+        shares = (self.coefficients[:, None] * self.members).sum(0)  # no matrix product: autocast would round it
         if self.mixing == "outputs":
             return self._mixed_outputs(weight, inputs, shares)
         return self._call(self._mixed_weight(weight, shares), self._mixed_inputs(inputs, shares))

@@ -13,11 +13,16 @@ where :math:`m` is 1 inside the range and 0 where x is clipped.
 """
 
 import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
 
 from hwcomp.quantizer import LIMITS, QuantParams
 from hwcomp.scheme import WEIGHT_ONLY_BLOCK
@@ -25,42 +30,83 @@ from hwcomp.scheme import WEIGHT_ONLY_BLOCK
 SMALLEST_STEP = 1e-12
 """As in `hwcomp.quantizer`: a channel of weights that are all zero has a step all the same."""
 
-SMALLEST_SHARE = 1e-3
-"""A smaller share of rounding is taken for this one, so that its gradient is known: it divides by the share."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How a tensor was rounded, so that whoever needs it in backward can make it again instead of keeping it.
+
+    Attributes:
+        x: before rounding, any shape.
+        step: s, ().
+        share: p, (), or None for 1.
+        limits: smallest and largest integer, counted from the zero point.
+    """
+
+    x: Tensor
+    step: Tensor
+    share: Tensor | None
+    limits: tuple[int, int]
+
+    def rounded(self) -> Tensor:
+        """Return the rounded tensor."""
+        y = _to_grid(self.x / self.step, self.step, self.limits)
+        return y if self.share is None else y.lerp_(self.x, 1 - self.share)
+
+
+def _to_grid(scaled: Tensor, step: Tensor, limits: tuple[int, int]) -> Tensor:
+    """Round x / s to the grid, in place.
+
+    Made of plain operators, which are vectorised; PyTorch's own fake quantisation is not, and takes as long as a
+    convolution.
+    """
+    return scaled.round_().clamp_(*limits).mul_(step)
 
 
 class _MixedRounding(torch.autograd.Function):
-    r"""Compute :math:`y = (1 - p) x + p \hat x`; backward needs x and y alone.
+    r"""Compute :math:`y = (1 - p) x + p \hat x`; backward needs x alone.
 
     With :math:`g` the gradient of y, that of x is :math:`g_x = (1 - p) g + p m g`, that of the step
-    :math:`(\langle g, y \rangle - \langle g_x, x \rangle) / s`, and that of the share
-    :math:`(\langle g, y \rangle - \langle g, x \rangle) / p`. Made of plain operators, which are vectorised;
-    PyTorch's own fake quantisation is not, and takes as long as a convolution.
+    :math:`p (\langle g, \hat x \rangle - \langle m g, x \rangle) / s`, and that of the share
+    :math:`\langle g, \hat x \rangle - \langle g, x \rangle`.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, share: Tensor | None, limits: tuple[int, int]) -> Tensor:
-        y = (x / step).round_().clamp_(*limits).mul_(step)
-        if share is not None:
-            share = share.clamp_min(SMALLEST_SHARE)
-            y = torch.lerp(x, y, share)
-        ctx.save_for_backward(x, y, step, share)
+        ctx.save_for_backward(x, step, share)
         ctx.limits = limits
-        return y
+        return Recipe(x=x, step=step, share=share, limits=limits).rounded()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, step, share = ctx.saved_tensors
-        low, high = ctx.limits
-        inside = torch.ops.aten.hardtanh_backward(g, x / step, low - 0.5, high + 0.5)
-        g_x = inside if share is None else torch.lerp(g, inside, share)
-        with_y = _dot(g, y)
-        g_step = (with_y - _dot(g_x, x)) / step if ctx.needs_input_grad[1] else None
-        g_share = (with_y - _dot(g, x)) / share if share is not None and ctx.needs_input_grad[2] else None
+        x, step, share = ctx.saved_tensors
+        (low, high), (_, needs_step, needs_share, _) = ctx.limits, ctx.needs_input_grad
+        scaled = x / step
+        inside = torch.ops.aten.hardtanh_backward(g, scaled, low - 0.5, high + 0.5)
+        g_step = g_share = None
+        if needs_step or needs_share:
+            with_rounded = _dot(g, _to_grid(scaled, step, ctx.limits))
+            g_step = (with_rounded - _dot(inside, x)) / step * (1 if share is None else share)
+            g_share = None if share is None else with_rounded - _dot(g, x)
+        g_x = inside if share is None else inside.lerp_(g, 1 - share)
         return g_x, g_step, g_share, None
 
 
+def frugal(inputs: Sequence[Tensor]) -> AbstractContextManager[object]:
+    """Return a context in which what is called keeps none of its rounded inputs for backward: they are made again."""
+    recipes = {x.data_ptr(): recipe for x in inputs if (recipe := getattr(x, "recipe", None)) is not None}
+    if not recipes or not torch.is_grad_enabled():
+        return nullcontext()
+    return saved_tensors_hooks(
+        lambda saved: recipes.get(saved.data_ptr(), saved),
+        lambda kept: kept.rounded() if isinstance(kept, Recipe) else kept,
+    )
+
+
 def _dot(left: Tensor, right: Tensor) -> Tensor:
+    """Return the sum of products of two tensors of one shape, in one pass where both lie in memory alike."""
+    if left.ndim == 4 and not left.is_contiguous():
+        left, right = left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)
     return torch.dot(left.reshape(-1), right.reshape(-1))
 
 
@@ -97,9 +143,12 @@ class ActivationRounding(nn.Module):
     def forward(self, x: Tensor, share: Tensor | None = None) -> Tensor:
         """Return x of any shape rounded, or ``(1 - share) x + share x_rounded`` for a share between 0 and 1."""
         factor = 1 / math.sqrt(max(x[0].numel(), 1) * (self.limits[1] - self.limits[0]))
+        x, step = x.float(), _slowed(self.positive_step, factor)
         apply: Any = _MixedRounding.apply
-        result: Tensor = apply(x.float(), _slowed(self.positive_step, factor), share, self.limits)
-        return result
+        result: Any = apply(x, step, share, self.limits)
+        kept = None if share is None else share.detach()
+        result.recipe = Recipe(x=x.detach(), step=step.detach(), share=kept, limits=self.limits)
+        return result  # type: ignore[no-any-return]
 
 
 class LearnedWeightRounding(nn.Module):

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from hwcomp.ops import anchor
 from hwcomp.quantizer import QuantParams
 from hwcomp.scheme import FLOAT, is_simulated, quant_of
-from hwcomp.supernet.quantisers import ActivationRounding, LearnedWeightRounding, round_weight
+from hwcomp.supernet.quantisers import ActivationRounding, LearnedWeightRounding, frugal, round_weight
 
 EIGHT_BITS = 8
 
@@ -141,5 +141,6 @@ def in_mode_of(wrapper: nn.Module, op: nn.Module) -> nn.Module:
 
 def call_with(op: nn.Module, name: str, weight: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
     """Return what an operator computes with another weight in place of the parameter of that name."""
-    result: Tensor = functional_call(op, {name: weight}, inputs)
+    with frugal(inputs):
+        result: Tensor = functional_call(op, {name: weight}, inputs)
     return result

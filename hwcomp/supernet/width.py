@@ -54,7 +54,7 @@ class WidthSite(Site):
 
     def gates(self) -> Tensor | None:
         """Return how much of each channel is there, (C,); None for all of it."""
-        return None if self.coefficients is None else self.masks @ self.coefficients
+        return None if self.coefficients is None else (self.masks * self.coefficients).sum(1)
 
 
 class Gate(nn.Module):
@@ -74,9 +74,14 @@ class Gate(nn.Module):
         self.sites, self.axis = nn.ModuleList(sites), axis
         self.register_buffer("entries", entries, persistent=False)
 
+    @property
+    def widths(self) -> list[WidthSite]:
+        """The sites, in the order of the entries."""
+        return [site for site in self.sites if isinstance(site, WidthSite)]
+
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight, each entry along the axis times the gate of the channel that it reads."""
-        found = [(site, site.gates()) for site in self.sites if isinstance(site, WidthSite)]
+        found = [(site, site.gates()) for site in self.widths]
         if all(gates is None for _, gates in found):
             return weight
         parts = [gates if gates is not None else torch.ones_like(site.masks[:, 0]) for site, gates in found]
