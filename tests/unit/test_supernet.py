@@ -2,6 +2,7 @@
 
 import copy
 import random
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from hwcomp.supernet import (
     learned_params,
     logits_of,
     quantised,
+    rounding,
     set_coefficients,
     sites_of,
     supernet,
@@ -295,3 +297,68 @@ def test_an_example_with_every_kind_of_site() -> None:
     set_coefficients(net.program.module, {name: torch.softmax(x, 0) for name, x in logits.items()})
     net.program.module(*prepared.inputs).square().mean().backward()
     assert all(x.grad is not None for x in logits.values())
+
+
+def gradients(form: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    form.zero_grad()
+    form(*inputs).square().mean().backward()
+    return {name: p.grad.clone() for name, p in form.named_parameters() if p.grad is not None}
+
+
+def soft(net: Supernet) -> dict[str, Tensor]:
+    return {name: torch.linspace(1, 2, len(x)) / len(x) for name, x in logits_of(net.program.module).items()}
+
+
+def test_inputs_that_are_not_kept_are_made_again(chain: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers keep nothing of their rounded inputs, and have the gradients that they would have if they did."""
+    net = chain.supernet()
+    set_coefficients(net.program.module, soft(net))
+    found = gradients(net.program.module, chain.inputs)
+    monkeypatch.setattr(rounding, "frugal", lambda _: nullcontext())
+    expected = gradients(net.program.module, chain.inputs)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, msg=name)
+
+
+def test_images_with_channels_last_have_the_same_gradients(chain: Prepared) -> None:
+    net = chain.supernet()
+    set_coefficients(net.program.module, soft(net))
+    expected = gradients(net.program.module, chain.inputs)
+    net.program.module.to(memory_format=torch.channels_last)
+    (images,) = chain.inputs
+    found = gradients(net.program.module, (images.contiguous(memory_format=torch.channels_last),))
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_bfloat16_has_nearly_the_same_gradients(chain: Prepared) -> None:
+    net = chain.supernet()
+    set_coefficients(net.program.module, soft(net))
+    expected = gradients(net.program.module, chain.inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients(net.program.module, chain.inputs)
+    assert found.keys() == expected.keys()
+    weights = [name for name in expected if name.endswith("weight")]
+    assert all(distance(found[name], expected[name]) < 0.1 for name in weights)
+
+
+def test_mixtures_of_outputs_and_of_weights_differ_behind_a_relu(chain: Prepared) -> None:
+    first = chain.space.free[0].name
+    net = chain.supernet(candidates={first: ("float", "w2a8")})
+    site = sites_of(net.program.module)[first]
+
+    def output(coefficients: list[float], mixing: str) -> Tensor:
+        set_coefficients(net.program.module, {first: torch.tensor(coefficients)}, mixing)
+        with torch.no_grad():
+            return site(*chain.inputs)
+
+    mean = (output([1.0, 0.0], "outputs") + output([0.0, 1.0], "outputs")) / 2
+    torch.testing.assert_close(output([0.5, 0.5], "outputs"), mean)
+    assert distance(output([0.5, 0.5], "weights"), mean) > 0.01
+
+
+def test_the_network_that_is_searched_is_another_one(chain: Prepared) -> None:
+    own = {id(x) for x in (*chain.traced.module.parameters(), *chain.traced.module.buffers())}
+    net = chain.supernet()
+    assert not own & {id(x) for x in (*net.program.module.parameters(), *net.program.module.buffers())}

@@ -181,3 +181,30 @@ def test_wrong_widths_are_refused(widths: dict[str, list[int]], ranks: dict[str,
     program, groups = pair()
     with pytest.raises(InputError, match=reason):
         supernet(program, TARGET, {}, widths=Widths(groups=groups, choices=widths, ranks=ranks))
+
+
+def test_channels_that_a_product_sums_over_are_left_out(make_network) -> None:
+    """Queries and keys without heads are multiplied and summed, by no layer's weight."""
+    network = make_network("attention")
+    net, *_ = searched(trace(network.model, network.inputs), "attention")
+    assert any("matmul sums over its channels" in note.reason for note in net.left_out), net.left_out
+
+
+class Upsampled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.up, self.b = nn.Conv2d(3, 6, 3), nn.ConvTranspose2d(6, 6, 2, 2, groups=6), nn.Conv2d(6, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.up(self.a(x).relu()))
+
+
+def test_layers_that_work_on_each_channel_alone_do_not_scale_it_again() -> None:
+    program = trace(alive(Upsampled()).eval(), (torch.randn(2, 3, 8, 8),))
+    widths = Widths(groups=width_groups(program), choices={"a": [3, 6]}, ranks={"a": torch.arange(6)})
+    net = supernet(program, TARGET, {}, widths=widths)
+    set_coefficients(net.program.module, {"width:a": torch.tensor([0.5, 0.5])})
+    gates = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.5, 0.5])
+    x, model = program.example_inputs[0], program.module
+    expected = model.b(model.up(model.a(x).relu()) * gates.view(1, -1, 1, 1))
+    torch.testing.assert_close(net.program.module(x), expected)
