@@ -77,7 +77,7 @@ def supernet(
         params: of every tensor, from `hwcomp.calibration` on the program of the default flow.
         widths: which are searched; None for none.
         candidates: site -> schemes, in place of those of the target, also ones that are simulated, like "w4a4".
-        noise: share of weights of few bits that get noise in training, see `hwcomp.supernet.quantisers.round_weight`.
+        noise: share of the rounded weights that get noise in training, see `hwcomp.supernet.weights.round_weight`.
 
     Raises:
         InputError: an unknown group or scheme, or widths or ranks that do not fit a group.

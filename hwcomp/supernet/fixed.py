@@ -29,7 +29,7 @@ class RoundedOperator(nn.Module):
         op: the operator with what is fused into it.
         name: of its weight among its parameters.
         rounding: of the weight.
-        noise: see `hwcomp.supernet.quantisers.round_weight`.
+        noise: see `hwcomp.supernet.weights.round_weight`.
     """
 
     def __init__(self, op: nn.Module, name: str, rounding: Rounding, noise: float) -> None:
@@ -61,7 +61,7 @@ def quantised(
         assignment: site -> scheme; sites that are not named stay float.
         params: of every tensor; steps start from them.
         weight_bits: that integer products on the target take.
-        noise: see `hwcomp.supernet.quantisers.round_weight`; in training only.
+        noise: see `hwcomp.supernet.weights.round_weight`; in training only.
     """
     result, roundings = joined.fork(), Roundings(joined, params)
     for node in result.nodes:

@@ -42,7 +42,7 @@ class PrecisionSite(Site):
         candidates: see above.
         inputs: parameters of each input, for schemes that are simulated.
         weight_bits: that integer products on the target take.
-        noise: see `hwcomp.supernet.quantisers.round_weight`.
+        noise: see `hwcomp.supernet.weights.round_weight`.
         gate: what widths do to the weight.
     """
 

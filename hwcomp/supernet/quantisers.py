@@ -1,4 +1,4 @@
-r"""Rounding that gradients pass: of tensors with a learned step, and of weights.
+r"""Rounding of tensors that gradients pass, with a step that is learned.
 
 A tensor is rounded to :math:`\hat x = s (\mathrm{clip}(\mathrm{round}(x / s) + z, q_{min}, q_{max}) - z)`. Its step
 :math:`s` is learned with the gradient of [Esser2020]_, its zero point :math:`z` stays:
@@ -8,8 +8,6 @@ A tensor is rounded to :math:`\hat x = s (\mathrm{clip}(\mathrm{round}(x / s) + 
 where :math:`m` is 1 inside the range and 0 where x is clipped.
 
 .. [Esser2020] S. K. Esser et al., "Learned Step Size Quantization", ICLR 2020.
-.. [Baskin2021] C. Baskin et al., "NICE: Noise Injection and Clamping Estimation for Neural Network Quantization",
-   Mathematics 2021.
 """
 
 import math
@@ -19,13 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 from hwcomp.quantizer import LIMITS, QuantParams
-from hwcomp.scheme import WEIGHT_ONLY_BLOCK
 
 SMALLEST_STEP = 1e-12
 """As in `hwcomp.quantizer`: a channel of weights that are all zero has a step all the same."""
@@ -143,7 +139,7 @@ class ActivationRounding(nn.Module):
     def forward(self, x: Tensor, share: Tensor | None = None) -> Tensor:
         """Return x of any shape rounded, or ``(1 - share) x + share x_rounded`` for a share between 0 and 1."""
         factor = 1 / math.sqrt(max(x[0].numel(), 1) * (self.limits[1] - self.limits[0]))
-        x, step = x.float(), _slowed(self.positive_step, factor)
+        x, step = x.float(), slowed(self.positive_step, factor)
         apply: Any = _MixedRounding.apply
         result: Any = apply(x, step, share, self.limits)
         kept = None if share is None else share.detach()
@@ -151,60 +147,6 @@ class ActivationRounding(nn.Module):
         return result  # type: ignore[no-any-return]
 
 
-class LearnedWeightRounding(nn.Module):
-    r"""Rounds a weight (C_out, ...) to a few bits, symmetric around zero, with a learned step per row [Esser2020]_.
-
-    Steps start at :math:`2 \mathrm{mean} |w| / \sqrt{q_{max}}`.
-    """
-
-    def __init__(self, weight: Tensor, bits: int) -> None:
-        super().__init__()
-        self.largest = 2 ** (bits - 1) - 1
-        mean = weight.detach().abs().flatten(1).mean(1)
-        self.steps = nn.Parameter((2 * mean / math.sqrt(self.largest)).clamp_min(SMALLEST_STEP))
-
-    def forward(self, weight: Tensor, noise: float = 0.0) -> Tensor:
-        """Return the rounded weight, in its shape; for the noise, see `round_weight`."""
-        factor = 1 / math.sqrt(weight[0].numel() * self.largest)
-        steps = _slowed(self.steps.abs().clamp_min(SMALLEST_STEP), factor).view(-1, *[1] * (weight.ndim - 1))
-        scaled = (weight / steps).clamp(-self.largest, self.largest)
-        rounded = scaled + (scaled.round() - scaled).detach()
-        if noise > 0:
-            rounded = torch.where(torch.rand_like(scaled) < noise, scaled + torch.rand_like(scaled) - 0.5, rounded)
-        return rounded * steps
-
-
-def _slowed(x: Tensor, factor: float) -> Tensor:
+def slowed(x: Tensor, factor: float) -> Tensor:
     """Return x, whose gradient is multiplied by a factor."""
     return x * factor + (x * (1 - factor)).detach()
-
-
-def round_weight(weight: Tensor, bits: int, *, is_blocked: bool = False, noise: float = 0.0) -> Tensor:
-    r"""Return a weight rounded as lowering does it; gradients pass as if nothing were rounded.
-
-    The largest weight of a row, or of a block of `hwcomp.scheme.WEIGHT_ONLY_BLOCK` weights of a row, decides its step,
-    as in `hwcomp.quantizer`. Rounding so commutes with the factor that BatchNorm gives a row: the values are those of
-    the folded weight, times that factor.
-
-    Args:
-        weight: (C_out, ...), or (C_out, C_in) with blocks.
-        bits: of each weight, symmetric around zero.
-        is_blocked: whether each block has a step, not each row.
-        noise: share of the weights, drawn anew, that get uniform noise of up to half a step instead [Baskin2021]_.
-    """
-    rows = _blocks(weight) if is_blocked else weight.flatten(1)
-    largest = 2 ** (bits - 1) - 1
-    steps = rows.detach().abs().amax(1).clamp_min(SMALLEST_STEP) / largest
-    scaled = rows.detach() / steps[:, None]
-    rounded = scaled.round()
-    if noise > 0:
-        rounded = torch.where(torch.rand_like(scaled) < noise, scaled + torch.rand_like(scaled) - 0.5, rounded)
-    result: Tensor = rows + (rounded * steps[:, None] - rows.detach())
-    if is_blocked:
-        return result.view(len(weight), -1)[:, : weight.shape[1]]
-    return result.view_as(weight)
-
-
-def _blocks(weight: Tensor) -> Tensor:
-    missing = -weight.shape[1] % WEIGHT_ONLY_BLOCK
-    return F.pad(weight, (0, missing)).reshape(-1, WEIGHT_ONLY_BLOCK)

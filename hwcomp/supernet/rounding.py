@@ -9,7 +9,8 @@ from torch.func import functional_call
 from hwcomp.ops import anchor
 from hwcomp.quantizer import QuantParams
 from hwcomp.scheme import FLOAT, is_simulated, quant_of
-from hwcomp.supernet.quantisers import ActivationRounding, LearnedWeightRounding, frugal, round_weight
+from hwcomp.supernet.quantisers import ActivationRounding, frugal
+from hwcomp.supernet.weights import LearnedWeightRounding, round_weight
 
 EIGHT_BITS = 8
 
@@ -61,7 +62,7 @@ class WeightRounding(nn.Module):
     Args:
         weight: where learned steps start from.
         roundings: that are asked for.
-        noise: see `hwcomp.supernet.quantisers.round_weight`; in training only.
+        noise: see `hwcomp.supernet.weights.round_weight`; in training only.
     """
 
     def __init__(self, weight: Tensor, roundings: Sequence[Rounding], noise: float = 0.0) -> None:

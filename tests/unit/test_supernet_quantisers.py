@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from hwcomp.errors import InputError
 from hwcomp.quantizer import QuantParams, activation_params, fake_quantize, quantize_blocks, quantize_per_channel
 from hwcomp.scheme import is_simulated, quant_of
-from hwcomp.supernet.quantisers import ActivationRounding, LearnedWeightRounding, round_weight
+from hwcomp.supernet.quantisers import ActivationRounding
+from hwcomp.supernet.weights import LearnedWeightRounding, round_weight
 
 PARAMS = {"uint8": activation_params(-1.0, 3.0, "uint8"), "int8": activation_params(-1.0, 3.0, "int8")}
 
