@@ -87,6 +87,19 @@ def compile(  # noqa: A001 - the verb of the field
     paper: Annotated[
         bool, typer.Option("--paper", help="Soft pruning of each layer for itself, to compare with papers.")
     ] = False,
+    estimator: Annotated[
+        str, typer.Option(help="How the search gets its gradients: a name of docs/estimators.md, or FILE.py:CLASS.")
+    ] = "weight_mixture",
+    latency_term: Annotated[
+        str, typer.Option(help="How latency enters the search: a name of docs/estimators.md, or FILE.py:CLASS.")
+    ] = "lagrangian",
+    search_share: Annotated[float, typer.Option(help="Share of the training that the search takes.")] = 0.5,
+    search_order: Annotated[int, typer.Option(help="2: the search looks through a step of the weights.")] = 1,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Also train what the search must beat, and take the best.")
+    ] = False,
+    seeds: Annotated[int, typer.Option(help="Trainings of each configuration, with --controls.")] = 3,
+    pareto: Annotated[int | None, typer.Option(help="So many networks up to the budget, from one search.")] = None,
 ) -> None:
     """Compile a network for a target, measure it, and write an artifact with the proof."""
     from hwcomp import commands
@@ -96,7 +109,8 @@ def compile(  # noqa: A001 - the verb of the field
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
         method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate,
         mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
-        recovery=recovery,
+        recovery=recovery, estimator=estimator, latency_term=latency_term, search_share=search_share,
+        search_order=search_order, controls=controls, seeds=seeds, pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

@@ -14,10 +14,16 @@ from hwcomp.config import DEFAULT_MAX_DROP, OPTIONS, Budget, CompileConfig, Fast
 from hwcomp.console import Reporter
 from hwcomp.errors import BudgetError, InputError
 from hwcomp.manifest import Manifest
+from hwcomp.search_options import SearchOptions
 from hwcomp.target import ALIASES, HOST, available, load, source
 
 SHRINKING = {name: OPTIONS.get(name, name) for name in Shrinking.model_fields}
-"""Field of the configuration of methods that remove channels -> option."""
+"""Field of the configuration of methods that train -> option."""
+
+SEARCHING = {
+    name: OPTIONS.get(name, name) for name in SearchOptions.model_fields if name not in {"warmup", "choice_rate"}
+}
+"""Field of the configuration of the differentiable search -> option."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,13 @@ class CompileOptions:
     from_scratch: bool
     paper: bool
     recovery: float
+    estimator: str
+    latency_term: str
+    search_share: float
+    search_order: int
+    controls: bool
+    seeds: int
+    pareto: int | None
 
     def config(self) -> CompileConfig:
         """Return the checked configuration.
@@ -57,14 +70,17 @@ class CompileOptions:
         """
         budget = self._budget()
         shrinking = {name: getattr(self, option) for name, option in SHRINKING.items()}
-        elsewhere = {"latency", "speedup", "max_drop", *SHRINKING.values()}
+        searching = {name: getattr(self, option) for name, option in SEARCHING.items()}
+        elsewhere = {"latency", "speedup", "max_drop", *SHRINKING.values(), *SEARCHING.values()}
         given = {key: value for key, value in vars(self).items() if key not in elsewhere}
         try:
-            return CompileConfig(budget=budget, shrinking=Shrinking(**shrinking), **given)
+            return CompileConfig(
+                budget=budget, shrinking=Shrinking(**shrinking), searching=SearchOptions(**searching), **given
+            )
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            option = SHRINKING.get(name, name).replace("_", "-")
+            option = {**SHRINKING, **SEARCHING}.get(name, name).replace("_", "-")
             raise InputError(f"Option --{option}: {first['msg']} (found {first['input']!r}).") from error
 
     def _budget(self) -> Budget:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwcomp.errors import InputError
+from hwcomp.search_options import SearchOptions
 
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 """Units that a latency may be written in, in microseconds."""
@@ -91,13 +92,20 @@ def _checked_drop(max_drop: float | None) -> float | None:
 
 
 Method = Literal[
-    "post_training", "uniform_pruning", "latency_pruning", "soft_filter_pruning", "asymptotic_soft_filter_pruning"
+    "post_training",
+    "uniform_pruning",
+    "latency_pruning",
+    "soft_filter_pruning",
+    "asymptotic_soft_filter_pruning",
+    "differentiable",
 ]
-"""How a network is made faster: by precision alone, or by fewer channels first; one file each in `hwcomp.search`."""
-
+"""How a network is made faster: by precision, by fewer channels, or by both; one file each in `hwcomp.search`."""
 
 BY_RATE: frozenset[Method] = frozenset({"uniform_pruning", "soft_filter_pruning", "asymptotic_soft_filter_pruning"})
 """Methods that remove the share of channels that the user gives: accuracy is then compared with what that leaves."""
+
+BY_LATENCY: frozenset[Method] = frozenset({"latency_pruning", "differentiable"})
+"""Methods that find the widths by the latency that the user gives."""
 
 SOFT: frozenset[Method] = frozenset({"soft_filter_pruning", "asymptotic_soft_filter_pruning"})
 """Methods whose filters are zero for a while before they are removed."""
@@ -110,12 +118,12 @@ OWN_OPTIONS: dict[str, frozenset[Method]] = {
 }
 """Fields of `Shrinking` that only some methods take."""
 
-OPTIONS = {"rate": "prune_rate", "precision": "mixed_precision"}
-"""Fields of `Shrinking` that have another name on the command line."""
+OPTIONS = {"rate": "prune_rate", "precision": "mixed_precision", "order": "search_order"}
+"""Fields of `Shrinking` and `SearchOptions` that have another name on the command line."""
 
 
 class Shrinking(BaseModel):
-    """Options of the methods that remove channels and train.
+    """Options of the methods that train.
 
     Attributes:
         rate: share of the channels of every group that is removed; None for methods that a latency decides for.
@@ -165,7 +173,8 @@ class CompileConfig(BaseModel):
         dry_run: stop before anything is measured or written.
         store: the latency store; None for ``HWCOMP_STORE``, or the one in the user's data folder.
         method: what makes the network faster.
-        shrinking: options of the methods that remove channels.
+        shrinking: options of the methods that train.
+        searching: options of the differentiable search.
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
 
     Raises:
@@ -187,6 +196,7 @@ class CompileConfig(BaseModel):
     store: Path | None = None
     method: Method = "post_training"
     shrinking: Shrinking = Shrinking()
+    searching: SearchOptions = SearchOptions()
     device: str | None = None
 
     @model_validator(mode="after")
@@ -195,11 +205,13 @@ class CompileConfig(BaseModel):
         given = self.shrinking.given
         if self.method == "post_training" and given:
             raise InputError(
-                f"{_option(given[0])} is for methods that remove channels; give --method too, for example "
+                f"{_option(given[0])} is for methods that train the network; give --method too, for example "
                 "--method latency_pruning."
             )
-        if self.method == "latency_pruning" and "rate" in given:
-            raise InputError("latency_pruning finds the rates itself; give --latency or --speedup, not --prune-rate.")
+        if self.method in BY_LATENCY and "rate" in given:
+            raise InputError(f"{self.method} finds the widths itself; give --latency or --speedup, not --prune-rate.")
+        if self.method != "differentiable" and self.searching.given:
+            raise InputError(f"{_option(self.searching.given[0])} is for --method differentiable.")
         for name, methods in OWN_OPTIONS.items():
             if name in given and self.method not in methods:
                 raise InputError(f"{_option(name)} is for {' and '.join(sorted(methods, reverse=True))}.")

@@ -1,8 +1,8 @@
 """One compilation, as all of its parts know it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from hwcomp.config import CompileConfig
+from hwcomp.config import Budget, CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.program import Program
 from hwcomp.stages import Stages
@@ -36,3 +36,7 @@ class Job:
     def threads(self) -> int:
         """Threads of the runtime."""
         return self.config.threads or self.target.hardware.cores
+
+    def under(self, budget: Budget) -> "Job":
+        """Return the same compilation under another budget."""
+        return replace(self, config=self.config.model_copy(update={"budget": budget}))

@@ -97,6 +97,20 @@ class JointTable:
         """
         return self.table.correction * self._expectation(probabilities, widths)
 
+    def anchored(self, table: CostTable) -> "JointTable":
+        """Return the same laws for another table of the same space: measured at another time, say."""
+
+        def scaled(laws: LawsByName, times_us: Mapping[str, float]) -> dict[str, Polynomial]:
+            return {name: at_full(law, times_us[name], self.channels) for name, law in laws.items()}
+
+        return replace(
+            self,
+            table=table,
+            site_laws={site: scaled(laws, table.site_us[site]) for site, laws in self.site_laws.items()},
+            quantize_laws=scaled(self.quantize_laws, table.quantize_us),
+            dequantize_laws=scaled(self.dequantize_laws, table.dequantize_us),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return {
@@ -157,3 +171,9 @@ def _as_json(laws: LawsByName) -> dict[str, Any]:
 
 def _of_json(kept: Mapping[str, Any]) -> dict[str, Polynomial]:
     return {name: Polynomial.of_json(law) for name, law in kept.items()}
+
+
+def at_full(law: Polynomial, us: float, channels: Widths) -> Polynomial:
+    """Return the multiple of a law that takes so long at full widths; constant where the law is nothing there."""
+    whole_us = law(channels)
+    return law.scaled(us / whole_us) if whole_us > 0 else Polynomial(constant=us)

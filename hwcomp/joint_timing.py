@@ -8,13 +8,13 @@ import numpy as np
 
 from hwcomp.cost import CostTable
 from hwcomp.groups import Groups
-from hwcomp.joint_cost import JointTable
+from hwcomp.joint_cost import JointTable, at_full
 from hwcomp.program import Program
 from hwcomp.scheme import reads_integers
 from hwcomp.space import conversion
 from hwcomp.width_designs import MULTIPLES, designed_widths, fast_multiple, trial_widths
 from hwcomp.width_fit import Counts, Timed, nonnegative, site_laws
-from hwcomp.width_law import Polynomial, Widths
+from hwcomp.width_law import Polynomial
 from hwcomp.width_timing import Timer, time_widths, within
 
 Point = Sequence[Timed]
@@ -83,7 +83,7 @@ def _fitted(counts: Counts, table: CostTable, points: Sequence[Point]) -> JointT
         table=table,
         channels=counts.channels,
         site_laws={
-            site: {scheme: _anchored(_nearest(seen[site], scheme), us, counts.channels) for scheme, us in times.items()}
+            site: {scheme: at_full(_nearest(seen[site], scheme), us, counts.channels) for scheme, us in times.items()}
             for site, times in table.site_us.items()
         },
         quantize_laws=_conversion_laws(counts, table.quantize_us),
@@ -105,19 +105,13 @@ def _nearest(laws: Mapping[str, Polynomial], scheme: str) -> Polynomial:
     return laws[min(laws, key=lambda other: (other != scheme, reads_integers(other) != reads_integers(scheme)))]
 
 
-def _anchored(law: Polynomial, us: float, channels: Widths) -> Polynomial:
-    """Return the multiple of a law that is as the table at full widths; constant where the law is nothing there."""
-    whole_us = law(channels)
-    return law.scaled(us / whole_us) if whole_us > 0 else Polynomial(constant=us)
-
-
 def _conversion_laws(counts: Counts, times_us: Mapping[str, float]) -> dict[str, Polynomial]:
     """Return the laws of all conversions of one direction."""
     elements = {tensor: counts.of_tensor(tensor) for tensor in times_us}
     features = np.array([[1.0, law(counts.channels)] for law in elements.values()]).reshape(-1, 2)
     start, each = nonnegative(features, np.array(list(times_us.values())))
     return {
-        tensor: _anchored(Polynomial(constant=start) + elements[tensor].scaled(each), us, counts.channels)
+        tensor: at_full(Polynomial(constant=start) + elements[tensor].scaled(each), us, counts.channels)
         for tensor, us in times_us.items()
     }
 

@@ -97,6 +97,35 @@ class TrainingReport(_Part):
     seconds: float
 
 
+class SearchReport(_Part):
+    """One epoch of a differentiable search; the entropy is relative to that of equal probabilities."""
+
+    epoch: int
+    expected_us: float
+    multiplier: float
+    entropy: float
+    loss: float
+
+
+class EntryReport(_Part):
+    """One configuration that was trained within the budget; a metric on validation samples for each seed."""
+
+    name: str
+    latency_us: float
+    speedup: float
+    metrics: list[float]
+    chosen: bool
+
+
+class PointReport(_Part):
+    """One network of a front; it is in the folder ``front/NUMBER`` of the artifact."""
+
+    number: int
+    latency_us: LatencyUs
+    speedup: float
+    accuracy: float | None
+
+
 class TargetReport(_Part):
     """The device that was compiled for, and this very one where it was measured."""
 
@@ -142,6 +171,9 @@ class Manifest(_Part):
     conversions: list[ConversionReport]
     widths: list[WidthReport] = []
     training: list[TrainingReport] = []
+    search: list[SearchReport] = []
+    contest: list[EntryReport] = []
+    front: list[PointReport] = []
     notes: list[str]
     calibration: str
     assignment: dict[str, str]

@@ -1,10 +1,11 @@
 """The whole flow, from a workload to an artifact with the proof of its speed, in one function: `compile_workload`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwcomp import artifact
-from hwcomp.attempt import Attempt
+from hwcomp.attempt import Attempt, best_of, easier
 from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
@@ -13,7 +14,7 @@ from hwcomp.errors import BudgetError, InputError
 from hwcomp.job import Job
 from hwcomp.kernels import search_space
 from hwcomp.manifest import Manifest
-from hwcomp.prepared import prepare_for_search
+from hwcomp.prepared import Prepared, prepare_for_search
 from hwcomp.program import OPAQUE, Program, run_passes
 from hwcomp.program_code import program_files
 from hwcomp.proposals import Proposals, proposals
@@ -24,7 +25,11 @@ from hwcomp.stages import Stages, cache_root
 from hwcomp.summary import summarise_result
 from hwcomp.target import Target, load
 from hwcomp.tracing import trace
+from hwcomp.width_timing import within
 from hwcomp.workload import Workload
+
+FRONT = "front"
+"""Folder inside an artifact's of the networks that are slower and more accurate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,25 +68,21 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
         stages=Stages(cache_root()), reporter=reporter,
     )  # fmt: skip
     proposed = proposals(job)
-    attempts = [_with_precision(job, next(proposed))]
-    while not attempts[-1].final.met and (following := _answer(proposed, attempts[-1])) is not None:
-        attempts.append(_with_precision(job, following))
-    best = max(attempts, key=lambda attempt: (attempt.final.met, attempt.final.speedup))
+    attempts = [_compiled(job, next(proposed))]
+    while (following := _answer(proposed, attempts[-1])) is not None:
+        attempts.append(_compiled(job, following))
 
-    manifest = summarise_result(workload, config, best)
-    program_source = program_files(best.prepared.fixed(best.assignment), workload.name)
-    manifest = artifact.write(folder, best.final.candidate.model, program_source, manifest, render_html)
+    front = [_written(job, folder / FRONT / str(number), one) for number, one in enumerate(easier(attempts), 1)]
+    manifest = _written(job, folder, best_of(attempts), front)
     if not manifest.budget.met:
         raise BudgetError(_missed(manifest, folder, config), manifest)
     return Result(artifact=folder, report=manifest)
 
 
-def _with_precision(job: Job, shrunk: Shrunk) -> Attempt:
-    """Choose the precision of every operator of a network by measurement, against the original network."""
-    is_whole = shrunk.network is job.network
-    program = job.original if is_whole else transformed(shrunk.network, job.target, job.reporter)
-    smaller_than = None if is_whole else job.original
-    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter, smaller_than)
+def _compiled(job: Job, shrunk: Shrunk) -> Attempt:
+    """Choose the precision of a network by measurement, or take the one it was trained with, and measure that."""
+    job = job if shrunk.budget is None else job.under(shrunk.budget)
+    prepared = _prepared(job, shrunk)
     bench = make_bench(
         Context(
             prepared=prepared, workload=job.workload, config=job.config, stages=job.stages, reporter=job.reporter,
@@ -91,11 +92,24 @@ def _with_precision(job: Job, shrunk: Shrunk) -> Attempt:
     table = bench.cost_table()
     sensitivity = bench.sensitivity()
     bench.report_reach(table)
-    tried = search(table, sensitivity, job.config.budget, bench.check, bench.refine, bench.float_us)
+    if shrunk.precision is None:
+        tried = search(table, sensitivity, job.config.budget, bench.check, bench.refine, bench.float_us)
+    else:
+        chosen = within(prepared.space, shrunk.precision.assignment)
+        tried = [bench.check(chosen, table.predict_us(chosen))]
     final = bench.conclude(tried)
     return Attempt(
         shrunk=shrunk, prepared=prepared, bench=bench, table=table, sensitivity=sensitivity, final=final
     )  # fmt: skip
+
+
+def _prepared(job: Job, shrunk: Shrunk) -> Prepared:
+    """Export and calibrate a network; the original one stays what it is compared with."""
+    is_whole = shrunk.network is job.network
+    program = job.original if is_whole else transformed(shrunk.network, job.target, job.reporter)
+    smaller_than = None if is_whole else job.original
+    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter, smaller_than)
+    return prepared if shrunk.precision is None else prepared.with_trained(shrunk.precision.params)
 
 
 def _answer(proposed: Proposals, attempt: Attempt) -> Shrunk | None:
@@ -104,6 +118,13 @@ def _answer(proposed: Proposals, attempt: Attempt) -> Shrunk | None:
         return proposed.send(attempt)
     except StopIteration:
         return None
+
+
+def _written(job: Job, folder: Path, attempt: Attempt, front: Sequence[Manifest] = ()) -> Manifest:
+    """Write the artifact of an attempt; its manifest tells of those along the front too."""
+    manifest = summarise_result(job.workload, attempt.bench.context.config, attempt, front)
+    program_source = program_files(attempt.prepared.fixed(attempt.assignment), job.workload.name)
+    return artifact.write(folder, attempt.final.candidate.model, program_source, manifest, render_html)
 
 
 def default_folder(workload: Workload, target: Target) -> Path:

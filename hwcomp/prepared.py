@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import onnx
@@ -75,6 +75,12 @@ class Prepared:
     def feed(self) -> Feed:
         """One calibration input, by name."""
         return self.subject.feed
+
+    def with_trained(self, params: Mapping[str, QuantParams]) -> "Prepared":
+        """Return the same with parameters that a training has learned; it has corrected the biases, too."""
+        merged = {**self.params, **params}
+        trained = digest(self.key, {name: [p.scale, p.zero_point] for name, p in merged.items()})
+        return replace(self, params=merged, seen={}, key=trained)
 
     def lower(self, assignment: Assignment) -> bytes:
         """Return the ONNX file of an assignment."""

@@ -5,8 +5,8 @@ A method is told what came of each network that it proposed, and proposes anothe
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Protocol
 
+from hwcomp.attempt import Attempt
 from hwcomp.config import SOFT
 from hwcomp.design import INTEGERS
 from hwcomp.errors import InputError
@@ -15,10 +15,16 @@ from hwcomp.job import Job
 from hwcomp.job_recovery import recovery_of
 from hwcomp.kernels import search_space
 from hwcomp.proposal_notes import described
-from hwcomp.search import asymptotic_soft_filter_pruning, latency_pruning, soft_filter_pruning, uniform_pruning
+from hwcomp.search import (
+    asymptotic_soft_filter_pruning,
+    differentiable,
+    latency_pruning,
+    soft_filter_pruning,
+    uniform_pruning,
+)
 from hwcomp.search.shrink import Shrink, checked_groups
 from hwcomp.search.shrunk import Shrunk, joined
-from hwcomp.space import Assignment
+from hwcomp.searched import by_search
 from hwcomp.train import EpochRecord
 from hwcomp.width_stage import timed_widths
 
@@ -39,26 +45,7 @@ MARGIN = 0.97
 """Share of the latency that is asked for first: the table has an error, and precision is chosen anew."""
 
 
-class Outcome(Protocol):
-    """What came of a proposal."""
-
-    @property
-    def latency_us(self) -> float:
-        """Latency of the compiled network."""
-        ...
-
-    @property
-    def wanted_us(self) -> float:
-        """Latency that meets the budget, by the float network's in the same rounds."""
-        ...
-
-    @property
-    def assignment(self) -> Assignment:
-        """The schemes that were chosen."""
-        ...
-
-
-Proposals = Generator[Shrunk, Outcome, None]
+Proposals = Generator[Shrunk, Attempt, None]
 
 
 def proposals(job: Job) -> Proposals:
@@ -71,6 +58,8 @@ def proposals(job: Job) -> Proposals:
         yield Shrunk(network=job.network, widths={})
     elif job.config.method == latency_pruning.METHOD:
         yield from _by_latency(job)
+    elif job.config.method == differentiable.METHOD:
+        yield from by_search(job)
     else:
         yield _by_rate(job)
 
@@ -94,6 +83,8 @@ def _by_latency(job: Job) -> Proposals:
         raise InputError(f"{latency_pruning.METHOD} prunes until a budget is met; give --latency or --speedup.")
     shrink = _shrink(job, latency_pruning.IMPORTANCE)
     outcome = yield Shrunk(network=job.network, widths={})
+    if outcome.met:
+        return
     groups = shrink.groups
     table = timed_widths(job, groups, outcome.assignment)
     shrink = replace(shrink, multiple=table.multiple)
@@ -106,6 +97,8 @@ def _by_latency(job: Job) -> Proposals:
         shrunk = replace(shrunk, history=history)
         asked = f"{limit_us / 1e3:.3g} ms by the table of widths"
         outcome = yield described(job, groups, table.multiple, shrunk, asked)
+        if outcome.met:
+            return
         shrink, widths = shrink.of(shrunk.network), dict(shrunk.widths)
 
 

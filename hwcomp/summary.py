@@ -1,6 +1,6 @@
 """Puts what a compilation found into a manifest, with the reason of every choice."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from hwcomp.attempt import Attempt
@@ -14,10 +14,13 @@ from hwcomp.manifest import (
     BudgetReport,
     Compiled,
     ConversionReport,
+    EntryReport,
     LatencyUs,
     Manifest,
+    PointReport,
     ReachReport,
     RuntimeReport,
+    SearchReport,
     SiteReport,
     TargetReport,
     TrainingReport,
@@ -31,7 +34,9 @@ from hwcomp.space import Site
 from hwcomp.workload import Workload
 
 
-def summarise_result(workload: Workload, config: CompileConfig, attempt: Attempt) -> Manifest:
+def summarise_result(
+    workload: Workload, config: CompileConfig, attempt: Attempt, front: Sequence[Manifest] = ()
+) -> Manifest:
     """Return the manifest of a finished compilation, without the hashes of files that are not written yet."""
     prepared, bench, table, final = attempt.prepared, attempt.bench, attempt.table, attempt.final
     sensitivity, shrunk = attempt.sensitivity, attempt.shrunk
@@ -74,6 +79,14 @@ def summarise_result(workload: Workload, config: CompileConfig, attempt: Attempt
         conversions=_conversions(table, final),
         widths=[] if final.is_plain else [WidthReport(group=g, kept=k, channels=c) for g, k, c in shrunk.reduced],
         training=[TrainingReport(**asdict(record)) for record in shrunk.history],
+        search=[SearchReport(**asdict(record)) for record in shrunk.search],
+        contest=[EntryReport(**asdict(entry)) for entry in shrunk.contest],
+        front=[
+            PointReport(
+                number=number, latency_us=one.compiled.latency_us, speedup=one.speedup, accuracy=one.compiled.accuracy
+            )
+            for number, one in enumerate(front, 1)
+        ],
         notes=[*shrunk.notes, *bench.remarks(), *_notes(prepared, final, table)],
         calibration=prepared.data.source,
         assignment={name: choice for name, choice in final.candidate.assignment.items() if choice != FLOAT},

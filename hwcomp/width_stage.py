@@ -28,7 +28,7 @@ def timed_widths(job: Job, groups: Groups, assignment: Assignment) -> WidthTable
     device = device_for(job.target, job.config)
     place: AbstractContextManager[object] = nullcontext() if device is None else device
     with place:
-        timer, where = _known(job, assignment) if device is None else _measuring(job, device, assignment)
+        timer, where = timer_of(job, device, assignment)
         shapes = [[group.name, group.channels] for group in groups.groups]
         key = digest(str(job.network.module.code), shapes, where, dict(assignment), job.config.seed)
 
@@ -42,14 +42,11 @@ def timed_widths(job: Job, groups: Groups, assignment: Assignment) -> WidthTable
     return table
 
 
-def _measuring(job: Job, device: Device, assignment: Assignment) -> tuple[Timer, list[object]]:
-    """Return what measures, and what it depends on."""
+def timer_of(job: Job, device: Device | None, assignment: Assignment) -> tuple[Timer, list[object]]:
+    """Return what times networks under an assignment, on a device or by what is known, and what that depends on."""
+    if device is None:
+        tables = KnownTables(target=job.target, store=Store(job.config.store), threads=job.config.threads)
+        return KnownTimer(tables=tables, assignment=assignment), [job.target.model_dump_json()]
     timer = DeviceTimer(device=device, target=job.target, threads=job.threads, assignment=assignment)
     facts = device.facts()
     return timer, [facts.fingerprint, facts.runtime, job.threads]
-
-
-def _known(job: Job, assignment: Assignment) -> tuple[Timer, list[object]]:
-    """Return what looks up, and what it depends on."""
-    tables = KnownTables(target=job.target, store=Store(job.config.store), threads=job.config.threads)
-    return KnownTimer(tables=tables, assignment=assignment), [job.target.model_dump_json()]

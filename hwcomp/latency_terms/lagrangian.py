@@ -18,10 +18,11 @@ class Lagrangian(LatencyTerm):
     .. math:: T = \ell + \frac{\max(0, \lambda + \rho h)^2 - \lambda^2}{2 \rho}, \quad h = \frac{E}{B} - 1, \quad
         \lambda \leftarrow \max(0, \lambda + \eta h \, \Delta) \text{ after each step}
 
-    with :math:`\Delta` the share of the search that the step was. Where this ends, either h = 0 or the budget does not bind (:math:`\lambda = 0`, h < 0). :math:`\lambda` then tells
-    what the budget costs: how much the loss would fall if the budget grew, relative to itself. The quadratic term damps
-    oscillation of plain dual ascent, and vanishes at the solution. Source: [Rockafellar1973]_, The multiplier method
-    of Hestenes and Powell applied to convex programming, with one step of descent for each of ascent.
+    with :math:`\Delta` the share of the search that the step was. Where this ends, either h = 0 or the budget does not
+    bind (:math:`\lambda = 0`, h < 0). :math:`\lambda` then tells what the budget costs: how much the loss would fall if
+    the budget grew, relative to itself. The quadratic term damps the oscillation of plain dual ascent, and vanishes at
+    the solution. Source: [Rockafellar1973]_, The multiplier method of Hestenes and Powell applied to convex
+    programming, with one step of descent for each of ascent.
 
     Attributes:
         rate: :math:`\eta`, of the ascent: what a budget missed by all of itself adds in the whole search.

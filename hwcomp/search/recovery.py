@@ -110,6 +110,7 @@ class Recovery:
         data: TrainData | None = None,
         hooks: Hooks | None = None,
         optimiser: OptimiserFactory | None = None,
+        validation: bool = True,
     ) -> tuple[Program, tuple[EpochRecord, ...]]:
         """Return the trained network and what happened in each epoch, with parts that a method brings.
 
@@ -122,6 +123,7 @@ class Recovery:
             data: in place of `data`.
             hooks: of the method.
             optimiser: makes the optimiser, see `hwcomp.train.train`.
+            validation: look at the validation samples after each epoch.
 
         Raises:
             InputError: there is no training data, or it cannot be used.
@@ -134,7 +136,7 @@ class Recovery:
             config,
             objective=objective or self.objective(config),
             hooks=hooks or Hooks(),
-            validation=self._validation(),
+            validation=self._validation() if validation else None,
             checkpoint=self.folder / f"{_digest_of(network)}-{key}.safetensors",
             key=key,
             stage=stage,

@@ -1,0 +1,95 @@
+"""A configuration -> a network: fewer channels, statistics taken anew, trained with its true quantisers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from hwcomp.calibration import RangeMethod, activation_ranges, observe
+from hwcomp.compaction import compact
+from hwcomp.default_passes import training_passes
+from hwcomp.groups import Groups
+from hwcomp.program import Inputs, Program, run_passes
+from hwcomp.quantizer import QuantParams
+from hwcomp.search.joint_projection import Configuration
+from hwcomp.search.recovery import Recovery
+from hwcomp.search.shrink import best_channels
+from hwcomp.space import Assignment
+from hwcomp.supernet import learned_params, quantised, weights_to_source
+from hwcomp.target import Target
+from hwcomp.train import EpochRecord
+
+RATE = 0.01
+"""Learning rate of the training with true quantisers, if the user gives none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realised:
+    """A network of one configuration, trained.
+
+    Attributes:
+        network: as traced, with fewer channels.
+        assignment: site -> scheme, for the network after the default passes.
+        params: tensor -> how it is stored as integers, learned in training.
+        metric: on validation samples after the last epoch; None without them.
+        history: what happened in each epoch.
+    """
+
+    network: Program
+    assignment: Assignment
+    params: Mapping[str, QuantParams]
+    metric: float | None
+    history: tuple[EpochRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realiser:
+    """Makes networks of configurations.
+
+    Attributes:
+        network: with all channels, as traced.
+        groups: of it.
+        scores: group -> importance of its channels; the best ones stay.
+        target: decides which operators are sites.
+        inputs: for calibration.
+        ranges: how activation ranges are chosen before they are learned.
+        recovery: trains.
+    """
+
+    network: Program
+    groups: Groups
+    scores: Mapping[str, Tensor]
+    target: Target
+    inputs: tuple[Inputs, ...]
+    ranges: RangeMethod
+    recovery: Recovery
+
+    def compacted(self, configuration: Configuration) -> Program:
+        """Return the network with the configuration's widths, untrained; its latency is that of the trained one."""
+        scores = {group: self.scores[group] for group in configuration.widths if group in self.scores}
+        widths = {group: configuration.widths[group] for group in scores}
+        return compact(self.network, self.groups, best_channels(scores, widths))
+
+    def trained(self, configuration: Configuration, name: str, share: float, seed: int) -> Realised:
+        """Return the network of a configuration after training with its true quantisers.
+
+        Args:
+            configuration: what was chosen.
+            name: for reports and checkpoints.
+            share: of the training that the user gave.
+            seed: of the order of the data and everything random.
+        """
+        recovery = replace(self.recovery, seed=seed)
+        source = recovery.recalibrated(self.compacted(configuration))
+        joined = run_passes(source, training_passes(self.target))
+        seen = observe(joined, self.inputs)
+        params = activation_ranges(joined, seen, self.ranges, self.target.activation)
+        fixed = quantised(joined, configuration.assignment, params, weight_bits=self.target.weight_bits)
+        trained, history = recovery(fixed, name, share=share, rate=RATE, goal=dict(configuration.widths))
+        return Realised(
+            network=weights_to_source(trained.module, fixed, source),
+            assignment=configuration.assignment,
+            params={**params, **learned_params(trained.module)},
+            metric=history[-1].metric,
+            history=history,
+        )

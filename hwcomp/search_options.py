@@ -1,0 +1,38 @@
+"""What the user may ask of the differentiable search."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SearchOptions(BaseModel):
+    """Options of ``--method differentiable``.
+
+    Attributes:
+        estimator: name of a file of `hwcomp.estimators`, or ``path/to/file.py:function``.
+        latency_term: name of a file of `hwcomp.latency_terms`.
+        search_share: share of the training that the search takes; the rest trains what it found.
+        warmup: share of the search in which only the weights learn.
+        choice_rate: learning rate of the logits.
+        order: 1, or 2 to look through one step of the weights (five times the work).
+        controls: also train what the search must beat, and take the best.
+        seeds: trainings of each configuration, where controls are asked for.
+        pareto: so many artifacts along the front of latency and accuracy; None for one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    estimator: str = "weight_mixture"
+    latency_term: str = "lagrangian"
+    search_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    choice_rate: Annotated[float, Field(gt=0)] = 0.05
+    order: Literal[1, 2] = 1
+    controls: bool = False
+    seeds: Annotated[int, Field(ge=1)] = 3
+    pareto: Annotated[int, Field(ge=2)] | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The options that are not as they are by default, in order."""
+        return [name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default]

@@ -1,0 +1,159 @@
+"""The networks that the differentiable search proposes: one within a budget, or several along a front."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+from hwcomp.attempt import Attempt
+from hwcomp.config import Budget
+from hwcomp.contest import SEARCHED, Contest, Contestant
+from hwcomp.draft import drafts_of
+from hwcomp.errors import InputError
+from hwcomp.groups import Groups, width_groups
+from hwcomp.importance import load_importance
+from hwcomp.job import Job
+from hwcomp.job_recovery import recovery_of
+from hwcomp.joint_cost import JointTable
+from hwcomp.joint_stage import joint_table_of
+from hwcomp.proposal_notes import described
+from hwcomp.search.configurations import Realiser
+from hwcomp.search.differentiable import METHOD, Searched, SearchTask, differentiable
+from hwcomp.search.knapsack import Sensitivity, solve
+from hwcomp.search.recovery import Recovery
+from hwcomp.search.shrunk import Precision, Shrunk, joined
+from hwcomp.width_designs import candidates
+
+MAX_PROPOSALS = 3
+IMPORTANCE = "taylor"
+EASIEST = 0.9
+"""Share of the float latency at which a front begins."""
+
+
+def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
+    """Propose the network as it is, whose latency table the search reads, then what the search finds.
+
+    Raises:
+        InputError: there is no budget or no training data, or the budget is out of reach.
+    """
+    if job.config.budget.kind == "fastest":
+        raise InputError(f"{METHOD} searches under a budget; give --latency or --speedup.")
+    recovery = recovery_of(job)
+    recovery.check()
+    whole = yield Shrunk(network=job.network, widths={})
+    groups = width_groups(job.network)
+    task = _task(job, groups, joint_table_of(job, groups, whole.table), whole, recovery)
+    _check_reach(task)
+    searched = differentiable(task)
+    for budget in _budgets(job, whole):
+        contest = _contest(job, task, searched, whole, budget)
+        for _ in range(MAX_PROPOSALS):
+            attempt = yield _proposed(job, task, searched, contest)
+            if attempt.met:
+                break
+            contest = replace(contest, limit_us=contest.limit_us * attempt.wanted_us / attempt.latency_us)
+
+
+def _task(job: Job, groups: Groups, joint: JointTable, whole: Attempt, recovery: Recovery) -> SearchTask:
+    importance = load_importance(job.config.shrinking.importance or IMPORTANCE, job.config.seed)
+    gradients = recovery.gradients(job.network) if importance.needs_gradients else None
+    return SearchTask(
+        network=job.network,
+        target=job.target,
+        groups=groups,
+        widths={name: tuple(widths) for name, widths in candidates(groups, joint.multiple, {}).items()},
+        scores={group.name: importance(job.network.module, group, gradients) for group in groups.groups},
+        params=whole.prepared.params,
+        joint=joint,
+        budget_us=_limit_us(job.config.budget, whole),
+        recovery=recovery,
+        options=job.config.searching,
+    )
+
+
+def _limit_us(budget: Budget, whole: Attempt) -> float:
+    """Return what a budget allows, in the table's microseconds."""
+    return budget.value if budget.kind == "latency" else whole.bench.float_us / budget.value
+
+
+def _check_reach(task: SearchTask) -> None:
+    """Refuse a budget that no configuration meets, before anything is trained.
+
+    Raises:
+        InputError: by the table, the smallest and cheapest network is too slow.
+    """
+    smallest = {group: widths[0] for group, widths in task.widths.items()}
+    table = task.joint.at(smallest)
+    reach_us = table.predict_us(solve(table, Sensitivity(weights={}, tensors={})) or {})
+    if reach_us > task.budget_us:
+        raise InputError(
+            f"The budget is out of reach: {task.budget_us / 1e3:.3g} ms are wanted, and the smallest network of the "
+            f"space takes {reach_us / 1e3:.3g} ms by the table; allow more."
+        )
+
+
+def _budgets(job: Job, whole: Attempt) -> Iterator[Budget]:
+    """Yield the budgets of a front, the easiest first and the user's last; without a front the user's alone."""
+    budget, points = job.config.budget, job.config.searching.pareto or 1
+    asked_us, easy_us = _limit_us(budget, whole), EASIEST * whole.bench.float_us
+    for point in range(points - 1, 0, -1):
+        ratio = (easy_us / asked_us) ** (point / (points - 1))
+        easier = budget.value * ratio if budget.kind == "latency" else budget.value / ratio
+        yield budget.model_copy(update={"value": easier})
+    yield budget
+
+
+def _contest(job: Job, task: SearchTask, searched: Searched, whole: Attempt, budget: Budget) -> Contest:
+    return Contest(
+        joint=task.joint,
+        preference=searched.preference,
+        sensitivity=whole.sensitivity,
+        drafts=drafts_of(job, whole),
+        realiser=Realiser(
+            network=searched.network,
+            groups=task.groups,
+            scores=task.scores,
+            target=job.target,
+            inputs=tuple(whole.prepared.data.inputs),
+            ranges=job.config.ranges,
+            recovery=task.recovery,
+        ),
+        budget=budget,
+        limit_us=_limit_us(budget, whole),
+        seed=job.config.seed,
+    )
+
+
+def _proposed(job: Job, task: SearchTask, searched: Searched, contest: Contest) -> Shrunk:
+    """Return the network of the best configuration that was measured within the budget, trained."""
+    options, seed = job.config.searching, job.config.seed
+    entered = [found] if (found := contest.searched()) is not None else []
+    if options.controls:
+        entered += contest.controls()
+    if not entered:
+        raise InputError(f"No configuration of the space was measured within {contest.budget}; allow more.")
+    seeds = range(seed, seed + (options.seeds if options.controls else 1))
+    trained = [_trained(job, one, contest, seeds) for one in entered]
+    winner = max(trained, key=lambda one: (one.score, one.name == SEARCHED))
+    best = winner.best
+    told = [*searched.left_out]
+    if winner.name != SEARCHED:
+        told.insert(0, f"The search did not win: '{winner.name}' is better at the same latency, and is what you get.")
+    shrunk = Shrunk(
+        network=best.network,
+        widths=winner.configuration.widths,
+        history=joined(searched.history, best.history),
+        notes=tuple(told),
+        precision=Precision(assignment=best.assignment, params=best.params),
+        budget=contest.budget,
+        contest=tuple(one.entry(chosen=one is winner) for one in trained),
+        search=searched.records,
+    )
+    return described(job, task.groups, task.joint.multiple, shrunk, f"{contest.budget}, {winner.name}")
+
+
+def _trained(job: Job, one: Contestant, contest: Contest, seeds: range) -> Contestant:
+    share = 1 - job.config.searching.search_share
+    name = f"{METHOD}, {one.name}"
+    realised = tuple(contest.realiser.trained(one.configuration, name, share, seed) for seed in seeds)
+    done = replace(one, realised=realised)
+    job.reporter.stage("Contest").done(str(done))
+    return done
