@@ -5,8 +5,9 @@ its own space has shown nothing: all of them profit from the training.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import mean, pstdev
+from typing import Any
 
 from hwcomp.config import Budget
 from hwcomp.draft import Drafted, Drafts
@@ -16,14 +17,20 @@ from hwcomp.search.controls import homogeneous, precision_alone, random_preferen
 from hwcomp.search.joint_projection import Configuration, Preference, project
 from hwcomp.search.knapsack import Sensitivity
 from hwcomp.search.records import Entry
+from hwcomp.stages import Stages, digest
 
 Offer = Callable[[float], Configuration | None]
 """Gives a configuration within a latency in microseconds, by the joint table."""
 
 SEARCHED = "searched"
-REPAIRS = 5
+DRAFTS = 5
+"""Configurations that are timed to find one that uses the budget."""
+
 MARGIN = 0.98
 """Share of the allowed latency that drafts aim at, so that the final measurement is within it too."""
+
+ENOUGH = 0.97
+"""Share of that aim at which a draft is taken at once."""
 
 RANDOM_CONTROLS = 2
 
@@ -86,6 +93,8 @@ class Contest:
         budget: that all must meet.
         limit_us: what the budget allows, by the joint table.
         seed: of the random controls.
+        stages: where what was timed is kept.
+        key: hash of what decides everything but the budget and the limit.
     """
 
     joint: JointTable
@@ -96,10 +105,12 @@ class Contest:
     budget: Budget
     limit_us: float
     seed: int
+    stages: Stages
+    key: str
 
     def searched(self) -> Contestant | None:
         """Return the most likely configuration of the search that meets the budget, or None if there is none."""
-        return self._fitted(SEARCHED, lambda limit_us: project(self.joint, self.preference, limit_us))
+        return self._entered(SEARCHED, lambda limit_us: project(self.joint, self.preference, limit_us))
 
     def controls(self) -> Iterator[Contestant]:
         """Yield what the search must beat, as far as the budget can be met that way."""
@@ -110,7 +121,7 @@ class Contest:
         for number in range(1, RANDOM_CONTROLS + 1):
             offers[f"random {number}"] = self._random(number)
         for name, offer in offers.items():
-            found = self._fitted(name, offer)
+            found = self._entered(name, offer)
             if found is not None:
                 yield found
 
@@ -118,16 +129,38 @@ class Contest:
         drawn = random_preference(self.preference, f"{self.seed} {number}")
         return lambda limit_us: project(self.joint, drawn, limit_us)
 
-    def _fitted(self, name: str, offer: Offer) -> Contestant | None:
-        """Ask for configurations within tighter and tighter limits until one is measured within the budget."""
-        limit_us = self.limit_us
-        for _ in range(REPAIRS):
-            configuration = offer(limit_us)
-            if configuration is None:
+    def _entered(self, name: str, offer: Offer) -> Contestant | None:
+        """Return what a source offers, found now or when the same command ran before."""
+
+        def found() -> dict[str, Any] | None:
+            contestant = self._fitted(name, offer)
+            if contestant is None:
                 return None
+            return {"configuration": asdict(contestant.configuration), "drafted": asdict(contestant.drafted)}
+
+        kept = self.stages.json("contest", digest(self.key, name, self.budget.model_dump(), self.limit_us), found)
+        if kept is None:
+            return None
+        configuration, drafted = Configuration(**kept["configuration"]), Drafted(**kept["drafted"])
+        return Contestant(name=name, configuration=configuration, drafted=drafted)
+
+    def _fitted(self, name: str, offer: Offer) -> Contestant | None:
+        """Return the most that a source of configurations offers within the budget, by measurement.
+
+        The limit by the table is moved by how far the draft is from the budget, tighter or wider, as long as that gives
+        other configurations; the slowest one that was measured within the budget is taken.
+        """
+        limit_us, tried, found = self.limit_us, list[Configuration](), list[Contestant]()
+        for _ in range(DRAFTS):
+            configuration = offer(limit_us)
+            if configuration is None or configuration in tried:
+                break
+            tried.append(configuration)
             drafted = self.drafts(self.realiser.compacted(configuration), configuration.assignment)
             share = drafted.share_of(self.budget)
             if share <= 1:
-                return Contestant(name=name, configuration=configuration, drafted=drafted)
-            limit_us = min(limit_us, configuration.predicted_us) * MARGIN / share
-        return None
+                found.append(Contestant(name=name, configuration=configuration, drafted=drafted))
+            if MARGIN * ENOUGH <= share <= 1:
+                break
+            limit_us = MARGIN * configuration.predicted_us / share
+        return max(found, key=lambda one: one.configuration.predicted_us, default=None)

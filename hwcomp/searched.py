@@ -6,20 +6,20 @@ from dataclasses import replace
 from hwcomp.attempt import Attempt
 from hwcomp.config import Budget
 from hwcomp.contest import SEARCHED, Contest, Contestant
+from hwcomp.digests import model_digest
 from hwcomp.draft import drafts_of
 from hwcomp.errors import InputError
-from hwcomp.groups import Groups, width_groups
 from hwcomp.importance import load_importance
 from hwcomp.job import Job
 from hwcomp.job_recovery import recovery_of
-from hwcomp.joint_cost import JointTable
-from hwcomp.joint_stage import joint_table_of
 from hwcomp.proposal_notes import described
 from hwcomp.search.configurations import Realiser
 from hwcomp.search.differentiable import METHOD, Searched, SearchTask, differentiable
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.shrunk import Precision, Shrunk, joined
+from hwcomp.search_table import SearchTable, search_table
+from hwcomp.stages import digest
 from hwcomp.width_designs import candidates
 
 MAX_PROPOSALS = 3
@@ -39,12 +39,12 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
     recovery = recovery_of(job)
     recovery.check()
     whole = yield Shrunk(network=job.network, widths={})
-    groups = width_groups(job.network)
-    task = _task(job, groups, joint_table_of(job, groups, whole.table), whole, recovery)
+    table = search_table(job, whole)
+    task = _task(job, table, whole, recovery)
     _check_reach(task)
     searched = differentiable(task)
-    for budget in _budgets(job, whole):
-        contest = _contest(job, task, searched, whole, budget)
+    for budget in _budgets(job, table):
+        contest = _contest(job, task, searched, whole, table, budget)
         for _ in range(MAX_PROPOSALS):
             attempt = yield _proposed(job, task, searched, contest)
             if attempt.met:
@@ -52,9 +52,10 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
             contest = replace(contest, limit_us=contest.limit_us * attempt.wanted_us / attempt.latency_us)
 
 
-def _task(job: Job, groups: Groups, joint: JointTable, whole: Attempt, recovery: Recovery) -> SearchTask:
+def _task(job: Job, table: SearchTable, whole: Attempt, recovery: Recovery) -> SearchTask:
     importance = load_importance(job.config.shrinking.importance or IMPORTANCE, job.config.seed)
     gradients = recovery.gradients(job.network) if importance.needs_gradients else None
+    groups, joint = table.groups, table.joint
     return SearchTask(
         network=job.network,
         target=job.target,
@@ -63,15 +64,10 @@ def _task(job: Job, groups: Groups, joint: JointTable, whole: Attempt, recovery:
         scores={group.name: importance(job.network.module, group, gradients) for group in groups.groups},
         params=whole.prepared.params,
         joint=joint,
-        budget_us=_limit_us(job.config.budget, whole),
+        budget_us=table.limit_us(job.config.budget),
         recovery=recovery,
         options=job.config.searching,
     )
-
-
-def _limit_us(budget: Budget, whole: Attempt) -> float:
-    """Return what a budget allows, in the table's microseconds."""
-    return budget.value if budget.kind == "latency" else whole.bench.float_us / budget.value
 
 
 def _check_reach(task: SearchTask) -> None:
@@ -90,10 +86,10 @@ def _check_reach(task: SearchTask) -> None:
         )
 
 
-def _budgets(job: Job, whole: Attempt) -> Iterator[Budget]:
+def _budgets(job: Job, table: SearchTable) -> Iterator[Budget]:
     """Yield the budgets of a front, the easiest first and the user's last; without a front the user's alone."""
     budget, points = job.config.budget, job.config.searching.pareto or 1
-    asked_us, easy_us = _limit_us(budget, whole), EASIEST * whole.bench.float_us
+    asked_us, easy_us = table.limit_us(budget), EASIEST * table.float_us
     for point in range(points - 1, 0, -1):
         ratio = (easy_us / asked_us) ** (point / (points - 1))
         easier = budget.value * ratio if budget.kind == "latency" else budget.value / ratio
@@ -101,7 +97,9 @@ def _budgets(job: Job, whole: Attempt) -> Iterator[Budget]:
     yield budget
 
 
-def _contest(job: Job, task: SearchTask, searched: Searched, whole: Attempt, budget: Budget) -> Contest:
+def _contest(
+    job: Job, task: SearchTask, searched: Searched, whole: Attempt, table: SearchTable, budget: Budget
+) -> Contest:
     return Contest(
         joint=task.joint,
         preference=searched.preference,
@@ -117,8 +115,10 @@ def _contest(job: Job, task: SearchTask, searched: Searched, whole: Attempt, bud
             recovery=task.recovery,
         ),
         budget=budget,
-        limit_us=_limit_us(budget, whole),
+        limit_us=table.limit_us(budget),
         seed=job.config.seed,
+        stages=job.stages,
+        key=digest(table.key, model_digest(searched.network.module)),
     )
 
 
