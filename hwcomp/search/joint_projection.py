@@ -7,13 +7,14 @@ programmes); each is solved in turn until nothing changes, from several starts. 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwcomp.joint_cost import JointTable
+from hwcomp.scheme import FLOAT
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.width_knapsack import solve_widths
 from hwcomp.space import Assignment
@@ -68,6 +69,7 @@ def project(joint: JointTable, preference: Preference, limit_us: float) -> Confi
         preference: probabilities; sites and groups that it does not name stay float and whole.
         limit_us: latency by the table.
     """
+    joint = _restricted(joint, preference)
     likely_widths = {group: max(p, key=lambda width: p[width]) for group, p in preference.widths.items()}
     smallest = {group: min(p) for group, p in preference.widths.items()}
     found: list[Configuration] = []
@@ -78,6 +80,15 @@ def project(joint: JointTable, preference: Preference, limit_us: float) -> Confi
         if assignment is not None:
             found += _alternated(joint, preference, assignment, limit_us)
     return max(found, key=preference.value, default=None)
+
+
+def _restricted(joint: JointTable, preference: Preference) -> JointTable:
+    """Return the table in which a site without a preference is float."""
+    space = joint.table.space
+    sites = tuple(
+        site if site.name in preference.schemes else replace(site, candidates=(FLOAT,)) for site in space.sites
+    )
+    return replace(joint, table=replace(joint.table, space=replace(space, sites=sites)))
 
 
 def _alternated(

@@ -8,23 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from joint_tables import TrueTables, fitted, full_table, timers_of
 from torch import Tensor, nn
 
-from hwcomp.analysis import facts_of
 from hwcomp.compaction import compact
-from hwcomp.cost import CostTable
-from hwcomp.default_passes import default_passes
-from hwcomp.design import INTEGERS, random_assignments
+from hwcomp.design import random_assignments
 from hwcomp.entries import Profile
 from hwcomp.groups import Groups, width_groups
 from hwcomp.joint_cost import JointTable
 from hwcomp.joint_timing import joint_table, joint_timings
-from hwcomp.kernel import Kernel, Kernels
-from hwcomp.kernels import kernels_of, search_space
-from hwcomp.known_tables import Known, KnownTables
-from hwcomp.program import Program, run_passes
-from hwcomp.scheme import reads_integers
-from hwcomp.space import SearchSpace
+from hwcomp.known_tables import KnownTables
+from hwcomp.program import Program
 from hwcomp.store import Store
 from hwcomp.target import Target, load
 from hwcomp.tracing import trace
@@ -50,40 +44,6 @@ class Block(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def kernel_us(kernel: Kernel, fond_of: int) -> float:
-    """What a device takes that is fond of some channel counts in integers."""
-    facts, inputs = facts_of(kernel), torch.Size(kernel.inputs[0]).numel()
-    in_float = 2.0 + 0.005 * inputs + 0.01 * facts.outputs + 1e-3 * facts.macs
-    if not reads_integers(kernel.scheme):
-        return in_float * (0.9 if kernel.scheme != "float" else 1.0)
-    slow = 1.5 if any(shape[1] % fond_of for shape in kernel.inputs if shape[1] > 3) else 1.0
-    in_integers = 1.0 + 0.002 * inputs + 0.004 * facts.outputs + 3e-4 * facts.macs
-    return slow * in_integers * (1.2 if kernel.scheme != INTEGERS else 1.0)
-
-
-class TrueTables:
-    """Tells what the device takes, for every network."""
-
-    def __init__(self, target: Target, fond_of: int = 1) -> None:
-        self.target, self.fond_of = target, fond_of
-
-    def best(self, space: SearchSpace, kernels: Kernels, _network: str) -> Known:
-        def converted(start: float, each: float) -> dict[str, float]:
-            return {e.tensor: start + each * kernels.tensors[e.tensor]["quantize"].elements for e in space.edges}
-
-        table = CostTable(
-            space=space,
-            site_us={
-                site: {scheme: kernel_us(kernel, self.fond_of) for scheme, kernel in candidates.items()}
-                for site, candidates in kernels.sites.items()
-            },
-            quantize_us=converted(1.5, 0.002),
-            dequantize_us=converted(0.5, 0.004),
-            correction=1.25,
-        )
-        return Known(table=table, source="", threads=1)
-
-
 @pytest.fixture(scope="module")
 def arm() -> Target:
     return load("arm")
@@ -93,20 +53,6 @@ def arm() -> Target:
 def traced() -> tuple[Program, Groups]:
     program = trace(Block().eval(), (torch.zeros(1, 3, 8, 8),))
     return program, width_groups(program)
-
-
-def full_table(program: Program, tables: Any) -> CostTable:
-    network = run_passes(program, default_passes(tables.target))
-    return tables.best(search_space(network), kernels_of(network, tables.target.activation), "").table
-
-
-def timers_of(table: CostTable, tables: Any) -> list[Timer]:
-    return [KnownTimer(tables=tables, assignment=a) for a in ({}, table.space.everywhere(INTEGERS))]
-
-
-def fitted(traced: tuple[Program, Groups], tables: Any) -> JointTable:
-    table = full_table(traced[0], tables)
-    return joint_table(*traced, table, timers_of(table, tables), seed=0)
 
 
 def draws(joint: JointTable, groups: Groups, count: int) -> list[tuple[dict[str, str], dict[str, int]]]:
