@@ -1,14 +1,14 @@
 """What came of a compilation, in words: one line for each result, the most important first."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from hwcomp.manifest import BudgetReport, LatencyUs, Manifest
+from hwcomp.headline import Headline
+from hwcomp.manifest import BudgetReport, Manifest
 from hwcomp.report_facts import (
     difference,
     format_bytes,
     format_duration,
+    format_spread,
     format_us,
     is_measured,
     is_shrunk,
@@ -18,39 +18,22 @@ from hwcomp.report_facts import (
     telling_rounds,
     training_steps,
 )
+from hwcomp.search_headlines import contest_headline, front_headline, search_headline
+
+METHODS = {"differentiable": ("differentiable search", "of precision and widths")}
+"""What the methods do whose file names do not say it, in two parts."""
 
 SAME_SPEED = 0.005
 """Speed-ups this close to 1 are called no speed-up."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Headline:
-    """One result.
-
-    Attributes:
-        label: what it is about.
-        value: the number.
-        words: what the number says.
-        detail: what it rests on.
-        good: whether it is what was asked for; None where nothing was asked.
-    """
-
-    label: str
-    value: str
-    words: str = ""
-    detail: str = ""
-    good: bool | None = None
-
-    @property
-    def text(self) -> str:
-        """All of it in one line."""
-        line = " ".join(part for part in (self.value, self.words) if part)
-        return f"{line} ({self.detail})" if self.detail else line
-
-
 def headlines(manifest: Manifest) -> list[Headline]:
     """Return the results, the most important first; the budget is the last one."""
-    shrinking = (_method, _channels, _training) if is_shrunk(manifest) else ()
+    shrinking = (
+        (_method, search_headline, _channels, _training, contest_headline, front_headline)
+        if is_shrunk(manifest)
+        else ()
+    )
     found = (_speedup, _latency, _accuracy, *shrinking, _size, _prediction, _budget)
     return [line for headline in found if (line := headline(manifest)) is not None]
 
@@ -75,13 +58,8 @@ def _latency(manifest: Manifest) -> Headline:
     value = f"{format_us(before.median)} -> {format_us(after.median)}"
     if not is_measured(manifest):
         return Headline(label="Latency", value=f"estimated {value}", detail=f"{provenance_of(manifest)}: not measured")
-    detail = f"measured, p10-p90 {_spread(before)} -> {_spread(after)}, {after.runs} runs"
+    detail = f"measured, p10-p90 {format_spread(before)} -> {format_spread(after)}, {after.runs} runs"
     return Headline(label="Latency", value=value, detail=detail)
-
-
-def _spread(latency: LatencyUs) -> str:
-    low, high = format_us(latency.p10), format_us(latency.p90)
-    return f"{low.split()[0]}-{high}" if low.split()[-1] == high.split()[-1] else f"{low} - {high}"
 
 
 def _accuracy(manifest: Manifest) -> Headline:
@@ -96,7 +74,8 @@ def _accuracy(manifest: Manifest) -> Headline:
 
 
 def _method(manifest: Manifest) -> Headline:
-    return Headline(label="Method", value=manifest.method.replace("_", " "))
+    value, words = METHODS.get(manifest.method, (manifest.method.replace("_", " "), ""))
+    return Headline(label="Method", value=value, words=words)
 
 
 def _channels(manifest: Manifest) -> Headline:
@@ -111,7 +90,7 @@ def _channels(manifest: Manifest) -> Headline:
 def _training(manifest: Manifest) -> Headline | None:
     if not manifest.training:
         return None
-    last, steps = manifest.training[-1], len(training_steps(manifest))
+    last = manifest.training[-1]
     taken = format_duration(sum(record.seconds for record in manifest.training))
     metric = (
         "" if last.metric is None else f", metric on validation samples {last.metric:.{metric_decimals(last.metric)}f}"
@@ -119,9 +98,18 @@ def _training(manifest: Manifest) -> Headline | None:
     return Headline(
         label="Training",
         value=f"{len(manifest.training)} epoch{'s' if len(manifest.training) > 1 else ''}",
-        words=f"in {steps} steps, {taken}" if steps > 1 else f"in {taken}",
+        words=f"{_phases(manifest)}{taken}",
         detail=f"final loss {last.loss:.3g}{metric}",
     )
+
+
+def _phases(manifest: Manifest) -> str:
+    """Return what the epochs of a training were for, where there are several things."""
+    steps, searched = len(training_steps(manifest)), len(manifest.search)
+    recovery = len(manifest.training) - searched
+    if searched and recovery > 0:
+        return f"({searched} of search, {recovery} of recovery) in "
+    return f"in {steps} steps, " if steps > 1 else "in "
 
 
 def _size(manifest: Manifest) -> Headline:

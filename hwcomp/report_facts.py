@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from hwcomp.manifest import Manifest, SiteReport, TrainingReport, WidthReport
+from hwcomp.manifest import LatencyUs, Manifest, SiteReport, TrainingReport, WidthReport
 from hwcomp.provenance import Provenance
 
 WEAKEST_FIRST: tuple[Provenance, ...] = ("analytic", "simulated", "measured")
@@ -31,9 +31,33 @@ def _in_unit(value: float, units: Sequence[tuple[float, str]]) -> str:
     return f"{value / scale:.{decimals}f} {unit}"
 
 
+def format_spread(latency: LatencyUs) -> str:
+    """Return the 10th and 90th percentile, with the unit once if it is the same."""
+    low, high = format_us(latency.p10), format_us(latency.p90)
+    return f"{low.split()[0]}-{high}" if low.split()[-1] == high.split()[-1] else f"{low} - {high}"
+
+
+def printable(text: str) -> str:
+    """Return text that came with a model, without anything that would steer a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def shortened(name: str, limit: int, mark: str) -> str:
+    """Return a name of at most so many characters; where some are left out in the middle, a mark says so."""
+    if len(name) <= limit:
+        return name
+    room = limit - len(mark)
+    return f"{name[: room - room // 2]}{mark}{name[-(room // 2) :]}"
+
+
 def metric_decimals(*values: float) -> int:
     """Return how many decimals metrics need: they are percentages, or shares of 1."""
     return 2 if max(map(abs, values)) > 1 else 4
+
+
+def format_metric(value: float | None, decimals: int) -> str:
+    """Return a metric, or "n/a" where nobody could take it."""
+    return "n/a" if value is None else f"{value:.{decimals}f}"
 
 
 def format_duration(seconds: float) -> str:
@@ -95,10 +119,11 @@ def narrowed(manifest: Manifest) -> list[WidthReport]:
 
 
 def training_steps(manifest: Manifest) -> list[list[TrainingReport]]:
-    """Return the epochs of each training; there are several where channels were removed in steps."""
+    """Return the epochs of each training; there are several where channels were removed in steps or after a search."""
     steps: list[list[TrainingReport]] = []
+    searched = len(manifest.search)
     for record in manifest.training:
-        if not steps or record.epoch <= steps[-1][-1].epoch:
+        if not steps or record.epoch <= steps[-1][-1].epoch or record.epoch == searched + 1:
             steps.append([])
         steps[-1].append(record)
     return steps

@@ -2,23 +2,37 @@
 
 import math
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from hwcomp.headlines import headlines
 from hwcomp.manifest import Manifest, SiteReport
+from hwcomp.report_charts import front_chart, search_chart
 from hwcomp.report_facts import (
     before_of,
     conversions_us,
     difference,
+    format_metric,
+    format_spread,
     format_us,
     is_measured,
     is_shrunk,
     narrowed,
     provenance_of,
+    shortened,
     slowest,
     telling_rounds,
     training_steps,
+)
+from hwcomp.search_facts import (
+    HERE,
+    contest_decimals,
+    dominated,
+    front_decimals,
+    front_rows,
+    score_text,
+    search_budget_us,
+    uses_multiplier,
+    verdict,
 )
 
 MAX_BARS = 60
@@ -44,16 +58,18 @@ OTHER_COLOUR = "#7d5fd3"
 
 def render_html(manifest: Manifest) -> str:
     """Return the report as one HTML page: styles, script, figures and plotly.js are all inside."""
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - this and plotly take a while to import
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - this and plotly take a while to import
     from markupsafe import Markup  # noqa: PLC0415
     from plotly.offline import get_plotlyjs  # noqa: PLC0415
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("hwcomp"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(time=lambda us: typeset(format_us(us)), typeset=typeset)
     environment.filters.update(number=_number, scientific=_scientific)
     environment.globals.update(difference=difference, colour=_colour)
-    template = environment.from_string((files("hwcomp.templates") / "report.html.j2").read_text("utf-8"))
-    return template.render(
+    environment.globals.update(score=score_text, spread=format_spread, metric=format_metric)
+    return environment.get_template("report.html.j2").render(
         manifest=manifest,
         kind=provenance_of(manifest),
         measured=is_measured(manifest),
@@ -63,8 +79,27 @@ def render_html(manifest: Manifest) -> str:
         headlines=headlines(manifest),
         conversions_us=conversions_us(manifest),
         chart=_chart_data(manifest),
+        **_search_parts(manifest),
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - the library's own file
     )
+
+
+def _search_parts(manifest: Manifest) -> dict[str, Any]:
+    """Return what the page shows of a search, a contest and a front."""
+    rows, found = front_rows(manifest), verdict(manifest)
+    return {
+        "budget_us": search_budget_us(manifest),
+        "has_multiplier": uses_multiplier(manifest),
+        "search_chart": search_chart(manifest) if manifest.search else None,
+        "contest": "" if found is None else str(found),
+        "decimals": contest_decimals(manifest),
+        "seeds": max((len(entry.metrics) for entry in manifest.contest), default=0),
+        "front": rows,
+        "here": HERE,
+        "front_chart": front_chart(manifest),
+        "front_decimals": front_decimals(rows),
+        "dominated": dominated(rows),
+    }
 
 
 def typeset(text: str) -> str:
@@ -115,15 +150,10 @@ def _site_data(site: SiteReport, mark: str, before: str) -> dict[str, Any]:
     lines = [f"<b>{escape(site.name)}</b>", escape(f"{site.op}, {site.choice}")]
     lines += [typeset(f"{names.get(name, name)} {mark}{format_us(us)}") for name, us in times]
     return {
-        "label": escape(_shortened(site.name)),
+        "label": escape(shortened(site.name, LABEL_LENGTH, "\N{HORIZONTAL ELLIPSIS}")),
         "choice": escape(site.choice),
         "colour": _colour(site.choice),
         "hover": "<br>".join([*lines, f"sensitivity {_scientific(site.sensitivity)}"]),
         "sensitivity": _number(site.sensitivity),
         **{name: _number(us) for name, us in times},
     }
-
-
-def _shortened(name: str) -> str:
-    half = LABEL_LENGTH // 2
-    return name if len(name) <= LABEL_LENGTH else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
