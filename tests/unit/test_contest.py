@@ -1,0 +1,248 @@
+"""A contest: drafts are repaired until the budget is met by measurement, and the best one by the mean wins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from joint_tables import configurations, random_joint, random_likings
+from torch import nn
+
+from hwcomp.attempt import best_of, easier
+from hwcomp.config import Budget
+from hwcomp.console import Reporter
+from hwcomp.contest import DRAFTS, MARGIN, SEARCHED, Contest, Contestant
+from hwcomp.draft import Drafted
+from hwcomp.errors import InputError
+from hwcomp.groups import width_groups
+from hwcomp.search.configurations import Realised
+from hwcomp.search.joint_projection import Configuration
+from hwcomp.search.knapsack import Sensitivity
+from hwcomp.search_options import SearchOptions
+from hwcomp.searched import _proposed
+from hwcomp.stages import Stages
+from hwcomp.tracing import trace
+
+JOINT, LIKINGS = random_joint(5), random_likings(5)
+EVERY = sorted(configurations(JOINT, LIKINGS), key=lambda one: one.predicted_us)
+FLOAT_US = JOINT.predict_us({}, {})
+FASTEST_US, MIDDLE_US = EVERY[0].predicted_us, EVERY[len(EVERY) // 2].predicted_us
+
+Measure = Callable[[float], float]
+Metric = Callable[[str, int], float | None]
+
+
+class Realiser:
+    """Networks are their widths; how good they are is told by a function of the contestant's name and the seed."""
+
+    def __init__(self, metric: Metric = lambda *_: None) -> None:
+        self.metric = metric
+        self.network = trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), (torch.zeros(1, 3, 8, 8),))
+        self.trainings: list[tuple[str, float, int]] = []
+
+    def compacted(self, configuration: Configuration) -> Any:
+        return configuration.widths
+
+    def trained(self, configuration: Configuration, name: str, share: float, seed: int) -> Realised:
+        self.trainings.append((name, share, seed))
+        metric = self.metric(name.removeprefix("differentiable, "), seed)
+        return Realised(network=self.network, assignment=configuration.assignment, params={}, metric=metric, history=())
+
+
+class Drafts:
+    """Measures something else than the table says."""
+
+    def __init__(self, measured: Measure) -> None:
+        self.measured, self.count = measured, 0
+
+    def __call__(self, network: Any, assignment: Any) -> Drafted:
+        self.count += 1
+        latency_us = self.measured(JOINT.predict_us(assignment, network))
+        return Drafted(latency_us=latency_us, speedup=FLOAT_US / latency_us)
+
+
+def refuse(_: float) -> float:
+    raise AssertionError("nothing has to be measured")
+
+
+def latency(us: float) -> Budget:
+    return Budget(kind="latency", value=us)
+
+
+def contest(folder: Path, measured: Measure, budget: Budget, limit_us: float, **others: Any) -> Contest:
+    parts: dict[str, Any] = {"realiser": Realiser(), "seed": 0, "key": "key", "joint": JOINT, **others}
+    return Contest(
+        preference=LIKINGS, sensitivity=Sensitivity(weights={}, tensors={}), drafts=Drafts(measured),
+        budget=budget, limit_us=limit_us, stages=Stages(folder), **parts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("factor", [0.6, 0.9, 1.0, 1.2, 1.7])
+@pytest.mark.parametrize("kind", ["latency", "speedup"])
+def test_drafts_are_repaired_until_they_use_the_budget(tmp_path: Path, kind: Any, factor: float) -> None:
+    """On a device that is faster or slower than its table: what is found is nearly the best of all that meet it."""
+    budget = Budget(kind=kind, value=MIDDLE_US if kind == "latency" else FLOAT_US / MIDDLE_US)
+    one = contest(tmp_path, lambda us: factor * us, budget, MIDDLE_US)
+    found = one.searched()
+    assert found is not None
+    assert found.drafted.share_of(budget) <= 1
+    assert found.drafted.latency_us == pytest.approx(factor * found.configuration.predicted_us)
+    assert one.drafts.count <= DRAFTS
+    possible = [one for one in EVERY if factor * one.predicted_us <= MARGIN * MIDDLE_US]
+    if possible:
+        assert LIKINGS.value(found.configuration) >= max(LIKINGS.value(one) for one in possible) - 0.7
+    else:
+        assert found.drafted.share_of(budget) > MARGIN
+
+
+def test_a_start_that_no_device_keeps_up_with_is_repaired_too(tmp_path: Path) -> None:
+    """A fixed cost that the table does not know."""
+    found = contest(tmp_path, lambda us: us + 0.3 * MIDDLE_US, latency(MIDDLE_US), MIDDLE_US).searched()
+    assert found is not None
+    assert found.drafted.latency_us <= MIDDLE_US
+
+
+def test_it_gives_up_where_nothing_is_measured_within_the_budget(tmp_path: Path) -> None:
+    one = contest(tmp_path, lambda _: 1.1 * MIDDLE_US, latency(MIDDLE_US), MIDDLE_US)
+    assert one.searched() is None
+    assert 2 < one.drafts.count <= DRAFTS
+    assert list(one.controls()) == []
+
+
+def test_nothing_is_measured_where_the_table_has_nothing(tmp_path: Path) -> None:
+    one = contest(tmp_path, refuse, latency(FASTEST_US / 2), FASTEST_US / 2)
+    assert one.searched() is None
+    assert list(one.controls()) == []
+
+
+def test_controls_meet_the_same_budget_with_candidates_of_the_same_space(tmp_path: Path) -> None:
+    one = contest(tmp_path, lambda us: 1.1 * us, latency(MIDDLE_US), MIDDLE_US)
+    found = list(one.controls())
+    assert [control.name for control in found] == ["homogeneous", "precision alone", "random 1", "random 2"]
+    for control in found:
+        assert control.drafted.latency_us <= MIDDLE_US, control.name
+        assert all(control.configuration.widths[group] in p for group, p in LIKINGS.widths.items())
+    alone = found[1].configuration
+    assert alone.widths == JOINT.channels
+
+
+def test_a_control_that_cannot_meet_the_budget_does_not_take_part(tmp_path: Path) -> None:
+    """Here all channels take too long whatever the precision."""
+    fast_us = EVERY[len(EVERY) // 20].predicted_us
+    names = [control.name for control in contest(tmp_path, lambda us: us, latency(fast_us), fast_us).controls()]
+    assert "precision alone" not in names
+    assert {"homogeneous", "random 1"} <= {*names}
+
+
+def test_random_controls_differ_by_seed(tmp_path: Path) -> None:
+    def drawn(seed: int) -> str:
+        one = contest(tmp_path / str(seed), lambda us: us, latency(MIDDLE_US), MIDDLE_US, seed=seed)
+        return str([c.configuration for c in one.controls() if c.name.startswith("random")])
+
+    assert drawn(0) == drawn(0)
+    assert len({drawn(seed) for seed in range(4)}) == 4
+
+
+def test_what_was_measured_is_kept_for_the_same_contest_alone(tmp_path: Path) -> None:
+    one = contest(tmp_path, lambda us: 1.2 * us, latency(MIDDLE_US), MIDDLE_US)
+    first, again = one.searched(), replace(one, drafts=Drafts(refuse)).searched()
+    assert first is not None
+    assert first == again
+    for other in ({"key": "other"}, {"budget": latency(1.1 * MIDDLE_US)}, {"limit_us": 1.1 * MIDDLE_US}):
+        drafts = Drafts(lambda us: us)
+        replace(one, drafts=drafts, **other).searched()
+        assert drafts.count, other
+    missed = contest(tmp_path / "missed", lambda _: 2 * MIDDLE_US, latency(MIDDLE_US), MIDDLE_US)
+    assert missed.searched() is replace(missed, drafts=Drafts(refuse)).searched() is None
+
+
+def proposed(folder: Path, metric: Metric, **options: Any) -> tuple[Any, Realiser]:
+    """Let the contest propose a network; see `Realiser` for the metric."""
+    realiser = Realiser(metric)
+    job = SimpleNamespace(
+        config=SimpleNamespace(searching=SearchOptions(**options), seed=3, method="differentiable"),
+        reporter=Reporter(), network=realiser.network, workload=SimpleNamespace(validation_data=[]),
+    )  # fmt: skip
+    task = SimpleNamespace(groups=width_groups(realiser.network), joint=JOINT)
+    searched = SimpleNamespace(left_out=("fc: stays",), history=(), records=())
+    one = contest(folder, lambda us: us, latency(MIDDLE_US), MIDDLE_US, realiser=realiser)
+    return _proposed(job, task, searched, one), realiser
+
+
+def test_the_best_by_the_mean_over_seeds_wins(tmp_path: Path) -> None:
+    """Precision alone has the single best training; the homogeneous one is better in the mean."""
+
+    def metric(name: str, seed: int) -> float:
+        if name == "precision alone":
+            return 99.0 if seed == 3 else 10.0
+        return 80.0 + seed if name == "homogeneous" else 70.0
+
+    shrunk, realiser = proposed(tmp_path, metric, controls=True, seeds=2, search_share=0.75)
+    chosen = [entry for entry in shrunk.contest if entry.chosen]
+    assert [entry.name for entry in chosen] == ["homogeneous"]
+    assert chosen[0].metrics == (83.0, 84.0)
+    assert [entry.name for entry in shrunk.contest][:2] == [SEARCHED, "homogeneous"]
+    assert any("The search did not win: 'homogeneous' is better" in note for note in shrunk.notes)
+    assert "fc: stays" in shrunk.notes
+    assert {(share, seed) for _, share, seed in realiser.trainings} == {(0.25, 3), (0.25, 4)}
+    assert len(realiser.trainings) == 2 * len(shrunk.contest)
+
+
+def test_the_search_wins_a_draw_and_is_alone_without_controls(tmp_path: Path) -> None:
+    drawn, _ = proposed(tmp_path / "a", lambda *_: 50.0, controls=True, seeds=1)
+    assert [entry.name for entry in drawn.contest if entry.chosen] == [SEARCHED]
+    assert not any("did not win" in note for note in drawn.notes)
+    unlabelled, realiser = proposed(tmp_path / "b", lambda *_: None)
+    assert [(entry.name, entry.metrics, entry.chosen) for entry in unlabelled.contest] == [(SEARCHED, (), True)]
+    assert [seed for _, _, seed in realiser.trainings] == [3]
+
+
+def test_a_contest_without_contestants_is_refused(tmp_path: Path) -> None:
+    one = contest(tmp_path, lambda _: 9e9, latency(MIDDLE_US), MIDDLE_US)
+    job = SimpleNamespace(config=SimpleNamespace(searching=SearchOptions(), seed=0))
+    with pytest.raises(InputError, match=r"No configuration of the space was measured within .* ms; allow more"):
+        _proposed(job, None, None, one)
+
+
+def test_a_contestant_tells_how_it_did() -> None:
+    found = Contestant(
+        name="random 1",
+        configuration=Configuration(assignment={}, widths={}, predicted_us=1e3),
+        drafted=Drafted(latency_us=2500.0, speedup=1.5),
+        realised=tuple(SimpleNamespace(metric=metric) for metric in (70.0, 74.0, 72.0)),
+    )
+    assert str(found) == "random 1: 2.5 ms, 1.50x, metric on validation samples 72.00 +- 1.63"
+    assert found.best.metric == 74
+    assert found.entry(chosen=True).metrics == (70.0, 74.0, 72.0)
+    assert str(replace(found, realised=())) == "random 1: 2.5 ms, 1.50x"
+
+
+def attempt(name: str, asked: float, *, met: bool, speedup: float, budget: float | None = None) -> Any:
+    """An attempt of a compilation with a budget, at its own budget if it has one."""
+    own = None if budget is None else Budget(kind="speedup", value=budget)
+    config = SimpleNamespace(budget=Budget(kind="speedup", value=asked))
+    return SimpleNamespace(
+        name=name, met=met, final=SimpleNamespace(speedup=speedup), shrunk=SimpleNamespace(budget=own),
+        bench=SimpleNamespace(context=SimpleNamespace(config=config)),
+    )  # fmt: skip
+
+
+def test_of_several_attempts_the_last_that_met_the_users_budget_counts() -> None:
+    whole = attempt("whole", 3.0, met=False, speedup=1.4)
+    front = [
+        attempt("easy, missed", 3.0, met=False, speedup=1.1, budget=1.2),
+        attempt("easy", 3.0, met=True, speedup=1.25, budget=1.2),
+        attempt("middle", 3.0, met=True, speedup=2.1, budget=2.0),
+        attempt("hard, missed", 3.0, met=False, speedup=2.9, budget=3.0),
+    ]
+    assert best_of([whole, *front]).name == "hard, missed"
+    assert [one.name for one in easier([whole, *front])] == ["easy", "middle"]
+    met = attempt("hard", 3.0, met=True, speedup=3.1, budget=3.0)
+    assert best_of([whole, *front, met]).name == "hard"
+    assert best_of([whole]).name == "whole"
+    faster = attempt("whole", 3.0, met=False, speedup=2.95)
+    assert best_of([faster, *front]).name == "whole", "an easier budget's network is none for the user's"
+    assert [one.name for one in easier([whole, *front, met])] == ["easy", "middle"]
