@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hwcomp.errors import InputError
 from hwcomp.train import TrainData
 from hwcomp.workload import split_batch
+
+_END = object()
 
 
 class Paired:
@@ -23,15 +26,26 @@ class Paired:
         return len(length) // 2
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """Yield ((inputs, inputs), (targets, targets))."""
-        iterator = iter(self._batches)
+        """Yield ((inputs, inputs), (targets, targets)).
+
+        Raises:
+            InputError: there are batches, but no two neighbours of the same size.
+        """
+        iterator, batches, pairs = iter(self._batches), 0, 0
         for first in iterator:
-            second = next(iterator, None)
-            if second is None:
-                return
+            second = next(iterator, _END)
+            batches += 1 if second is _END else 2
+            if second is _END:
+                break
             (inputs, targets), (held_inputs, held_targets) = split_batch(first), split_batch(second)
             if [x.shape for x in inputs] == [x.shape for x in held_inputs]:
+                pairs += 1
                 yield (inputs, held_inputs), (targets, held_targets)
+        if batches and not pairs:
+            raise InputError(
+                f"The search takes two batches a step, and no two neighbours of the {batches} in train_data are of the "
+                "same size; give smaller batches."
+            )
 
 
 def paired_data(data: TrainData) -> TrainData:
