@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from hwcomp.manifest import EntryReport, LatencyUs, Manifest
-from hwcomp.report_facts import format_metric, metric_decimals
+from hwcomp.report_facts import format_metric, metric_decimals, printable
 
 SEARCHED = "searched"
 """Name of the search's own entry in a contest."""
@@ -76,8 +76,8 @@ def verdict(manifest: Manifest) -> Verdict | None:
     searched = next((entry for entry in manifest.contest if entry.name == SEARCHED), None)
     others = [entry for entry in manifest.contest if entry is not searched]
     if searched is None:
-        evidence = f"'{next((entry.name for entry in others if entry.chosen), '')}' is taken"
-        return Verdict(result="the search has nothing within the budget", evidence=evidence) if others else None
+        nothing = Verdict(result="the search has nothing within the budget", evidence=_taken(manifest))
+        return nothing if others else None
     if not others:
         alone = Verdict(result="no control was measured within the budget")
         return alone if len(searched.metrics) > 1 else None  # several seeds are trained for a contest only
@@ -92,8 +92,8 @@ def _compared(searched: EntryReport, rival: EntryReport, manifest: Manifest) -> 
     decimals = contest_decimals(manifest) or 0
     lead = mean(searched.metrics) - mean(rival.metrics)
     if round(lead, decimals) == 0:
-        return Verdict(result=f"the search and '{rival.name}' are equal", evidence=_taken(manifest))
-    ahead, behind = ("the search", f"'{rival.name}'") if lead > 0 else (f"'{rival.name}'", "the search")
+        return Verdict(result=f"the search and {_quoted(rival)} are equal", evidence=_taken(manifest))
+    ahead, behind = ("the search", _quoted(rival)) if lead > 0 else (_quoted(rival), "the search")
     known = [found for entry in (searched, rival) if (found := spread(entry.metrics)) is not None]
     seeds = max(len(searched.metrics), len(rival.metrics))
     margin = f"by {format_metric(abs(lead), decimals)} points over {behind}"
@@ -111,7 +111,11 @@ def _compared(searched: EntryReport, rival: EntryReport, manifest: Manifest) -> 
 
 
 def _taken(manifest: Manifest) -> str:
-    return "; ".join(f"'{entry.name}' is taken" for entry in manifest.contest if entry.chosen)
+    return "; ".join(f"{_quoted(entry)} is taken" for entry in manifest.contest if entry.chosen)
+
+
+def _quoted(entry: EntryReport) -> str:
+    return f"'{printable(entry.name)}'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manifests import along, entry, searched
 
 from hwcomp.manifest import Manifest, Provenance, TrainingReport
 from hwcomp.report_html import render_html
@@ -63,7 +64,7 @@ def seen(page: str, folder: Path) -> str:
     path.write_text(page, "utf-8")
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert "Uncaught" not in done.stderr, done.stderr
+    assert "CONSOLE" not in done.stderr, done.stderr
     return re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
 
 
@@ -131,3 +132,37 @@ def test_table_sorts_by_a_click(tmp_path: Path) -> None:
     title = re.search("<title>(.*?)</title>", dom)
     assert title is not None
     assert json.loads(unescape(title[1])) == [order for _, order in expected]
+
+
+CLICKS = """<script>
+const buttons = [...document.querySelectorAll("button, summary")];
+buttons.forEach(button => button.click());
+const box = element => element.getBoundingClientRect();
+const isInside = (part, whole) =>
+  part.left >= whole.left && part.right <= whole.right && part.top >= whole.top && part.bottom <= whole.bottom;
+const lost = chart => [...chart.querySelectorAll("text, circle, path, rect, polyline, line")]
+  .filter(part => !isInside(box(part), box(chart))).map(part => part.outerHTML);
+const isCut = table => table.offsetWidth > table.parentElement.clientWidth;
+document.title = JSON.stringify({
+  clicked: buttons.length,
+  charts: [...document.querySelectorAll(".chart")].map(chart => [chart.id, box(chart).width, lost(chart)]),
+  wide: document.documentElement.scrollWidth > innerWidth,
+  cut: [...document.querySelectorAll("#search, #contest, #front")].filter(isCut).map(table => table.id),
+})</script></body>"""
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_search_contest_and_front_are_shown(tmp_path: Path, count: int) -> None:
+    """Everything can be clicked; nothing of figures and tables is cut off; the page is no wider than the window."""
+    contest = [entry("searched", 90.0, 90.2, chosen=True), entry("precision alone", 89.0, 89.1), entry(ODD, 88.0, 88.1)]
+    built = searched(6, recovery=4, contest=contest, front=along(count))
+    dom = seen(render_html(built).replace("</body>", CLICKS), tmp_path)
+    title = re.search("<title>(.*?)</title>", dom)
+    assert title is not None
+    found = json.loads(unescape(title[1]))
+    assert found["clicked"] >= 12
+    assert [name for name, _, _ in found["charts"]] == ["chart-search", "chart-front"]
+    assert all(width >= 300 and not lost for _, width, lost in found["charts"]), found["charts"]
+    assert not found["wide"]
+    assert found["cut"] == []
+    assert "main-svg" in plots(dom)["training"]
