@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning tables schema clean
+.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning bench-search tables schema clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,10 @@ bench-cost: $(STAMP) ## Measure how good the latency tables are (about 30 minute
 
 bench-pruning: $(STAMP) ## Measure what pruning costs in accuracy (hours; HWCOMP_CIFAR10 must name the data, see examples/cifar10)
 	$(BIN)/python benchmarks/pruning.py
+
+bench-search: $(STAMP) ## Measure what a search costs and whether it wins (hours; HWCOMP_CIFAR10 must name the data)
+	$(BIN)/python benchmarks/search_cost.py
+	$(BIN)/python benchmarks/search_contest.py
 
 TABLES := cost_models/tables
 tables: $(STAMP) ## Count the shipped tables of ARM cores again (about 20 minutes; the load of the machine does not matter)

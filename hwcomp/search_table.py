@@ -1,47 +1,80 @@
-"""The stage "Widths" of the differentiable search, kept for the next run of the same command."""
+"""What a search goes by: the table of widths and precision, and what its microseconds are worth in measured ones."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hwcomp.attempt import Attempt
+from hwcomp.compaction import compact
 from hwcomp.config import Budget
+from hwcomp.draft import Drafts
+from hwcomp.errors import InputError
 from hwcomp.groups import Groups, width_groups
 from hwcomp.job import Job
 from hwcomp.joint_cost import JointTable
 from hwcomp.joint_stage import joint_table_of
 from hwcomp.search.differentiable import METHOD
+from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.stages import digest
+from hwcomp.width_designs import candidates
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchTable:
     """Latencies that a search goes by.
 
-    They are kept from the first run on, so that a search that was interrupted goes on with the same numbers.
+    The table is right about which choice is faster, and may be off by a tenth or two about how fast a whole network
+    is. So its level is read off networks that were measured as wholes: the smallest one of the space, the whole one in
+    its best precision, and the float one. All of it is kept from the first run on, so that a search that was
+    interrupted goes on with the same numbers.
 
     Attributes:
         key: hash of what was searched where.
         groups: of the network.
         joint: latency of every precision and width.
-        float_us: latency of the float network when the table was made.
+        widths: group -> widths to choose from, ascending.
+        float_us: measured latency of the float network.
+        shares: measured latencies by the float network's, ascending; the last one is 1.
+        table_us: what the table says of the same networks.
     """
 
     key: str
     groups: Groups
     joint: JointTable
+    widths: dict[str, tuple[int, ...]]
     float_us: float
+    shares: tuple[float, ...]
+    table_us: tuple[float, ...]
 
     def limit_us(self, budget: Budget) -> float:
         """Return what a budget allows, in the table's microseconds."""
-        return budget.value if budget.kind == "latency" else self.float_us / budget.value
+        return float(np.interp(self.share_of(budget), self.shares, self.table_us))
+
+    def share_of(self, budget: Budget) -> float:
+        """Return what a budget allows, by the latency of the float network."""
+        return budget.value / self.float_us if budget.kind == "latency" else 1 / budget.value
+
+    def check(self, budget: Budget) -> None:
+        """Refuse a budget that no network of the space meets, before anything is trained.
+
+        Raises:
+            InputError: the smallest one is too slow.
+        """
+        if self.shares[0] > self.share_of(budget):
+            raise InputError(
+                f"The budget ({budget}) is out of reach: the smallest network of the space takes "
+                f"{self.shares[0] * self.float_us / 1e3:.3g} ms, {1 / self.shares[0]:.2f}x; ask for less."
+            )
 
 
-def search_table(job: Job, whole: Attempt) -> SearchTable:
+def search_table(job: Job, whole: Attempt, drafts: Drafts) -> SearchTable:
     """Return what a search goes by: of an earlier run of the same command, or timed now.
 
     Args:
         job: the compilation.
         whole: the network as it is, measured.
+        drafts: tells what networks take.
     """
     config, groups = job.config, width_groups(job.network)
     place = [config.device, job.threads, job.target.model_dump(mode="json")]
@@ -49,7 +82,37 @@ def search_table(job: Job, whole: Attempt) -> SearchTable:
 
     def timed() -> dict[str, Any]:
         joint = joint_table_of(job, groups, whole.table)
-        return {"joint": joint.as_json(), "float_us": whole.bench.float_us}
+        shares, table_us = _levels(job, groups, joint, whole, drafts)
+        float_us = whole.final.baseline.median_us
+        return {"joint": joint.as_json(), "float_us": float_us, "shares": shares, "table_us": table_us}
 
     kept = job.stages.json("search", key, timed)
-    return SearchTable(key=key, groups=groups, joint=JointTable.of_json(kept["joint"]), float_us=kept["float_us"])
+    joint = JointTable.of_json(kept["joint"])
+    return SearchTable(
+        key=key,
+        groups=groups,
+        joint=joint,
+        widths=_widths(groups, joint),
+        float_us=kept["float_us"],
+        shares=tuple(kept["shares"]),
+        table_us=tuple(kept["table_us"]),
+    )
+
+
+def _levels(
+    job: Job, groups: Groups, joint: JointTable, whole: Attempt, drafts: Drafts
+) -> tuple[list[float], list[float]]:
+    """Return latencies, measured by the float network's and by the table: of the smallest, the whole, the float one."""
+    widths = {group: options[0] for group, options in _widths(groups, joint).items()}
+    smallest = joint.at(widths)
+    fastest = solve(smallest, Sensitivity(weights={}, tensors={})) or {}
+    drafted = drafts(compact(job.network, groups, {group: range(width) for group, width in widths.items()}), fastest)
+    points = [(1 / drafted.speedup, smallest.predict_us(fastest)), (1.0, joint.table.predict_us({}))]
+    if widths and not whole.final.is_plain:
+        points.insert(1, (1 / whole.final.speedup, joint.table.predict_us(whole.assignment)))
+    shares, table_us = (np.maximum.accumulate(values).tolist() for values in zip(*points, strict=True))
+    return shares, table_us
+
+
+def _widths(groups: Groups, joint: JointTable) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(widths) for name, widths in candidates(groups, joint.multiple, {}).items()}

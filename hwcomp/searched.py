@@ -7,7 +7,7 @@ from hwcomp.attempt import Attempt
 from hwcomp.config import Budget
 from hwcomp.contest import SEARCHED, Contest, Contestant
 from hwcomp.digests import model_digest
-from hwcomp.draft import drafts_of
+from hwcomp.draft import Drafts, drafts_of
 from hwcomp.errors import InputError
 from hwcomp.importance import load_importance
 from hwcomp.job import Job
@@ -15,12 +15,10 @@ from hwcomp.job_recovery import recovery_of
 from hwcomp.proposal_notes import described
 from hwcomp.search.configurations import Realiser
 from hwcomp.search.differentiable import METHOD, Searched, SearchTask, differentiable
-from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.shrunk import Precision, Shrunk, joined
 from hwcomp.search_table import SearchTable, search_table
 from hwcomp.stages import digest
-from hwcomp.width_designs import candidates
 
 MAX_PROPOSALS = 3
 IMPORTANCE = "taylor"
@@ -39,12 +37,13 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
     recovery = recovery_of(job)
     recovery.check()
     whole = yield Shrunk(network=job.network, widths={})
-    table = search_table(job, whole)
+    drafts = drafts_of(job, whole)
+    table = search_table(job, whole, drafts)
+    table.check(job.config.budget)
     task = _task(job, table, whole, recovery)
-    _check_reach(task)
     searched = differentiable(task)
     for budget in _budgets(job, table):
-        contest = _contest(job, task, searched, whole, table, budget)
+        contest = _contest(job, task, searched, whole, table, drafts, budget)
         for _ in range(MAX_PROPOSALS):
             attempt = yield _proposed(job, task, searched, contest)
             if attempt.met:
@@ -55,56 +54,39 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
 def _task(job: Job, table: SearchTable, whole: Attempt, recovery: Recovery) -> SearchTask:
     importance = load_importance(job.config.shrinking.importance or IMPORTANCE, job.config.seed)
     gradients = recovery.gradients(job.network) if importance.needs_gradients else None
-    groups, joint = table.groups, table.joint
     return SearchTask(
         network=job.network,
         target=job.target,
-        groups=groups,
-        widths={name: tuple(widths) for name, widths in candidates(groups, joint.multiple, {}).items()},
-        scores={group.name: importance(job.network.module, group, gradients) for group in groups.groups},
+        groups=table.groups,
+        widths=table.widths,
+        scores={group.name: importance(job.network.module, group, gradients) for group in table.groups.groups},
         params=whole.prepared.params,
-        joint=joint,
+        joint=table.joint,
         budget_us=table.limit_us(job.config.budget),
         recovery=recovery,
         options=job.config.searching,
     )
 
 
-def _check_reach(task: SearchTask) -> None:
-    """Refuse a budget that no configuration meets, before anything is trained.
-
-    Raises:
-        InputError: by the table, the smallest and cheapest network is too slow.
-    """
-    smallest = {group: widths[0] for group, widths in task.widths.items()}
-    table = task.joint.at(smallest)
-    reach_us = table.predict_us(solve(table, Sensitivity(weights={}, tensors={})) or {})
-    if reach_us > task.budget_us:
-        raise InputError(
-            f"The budget is out of reach: {task.budget_us / 1e3:.3g} ms are wanted, and the smallest network of the "
-            f"space takes {reach_us / 1e3:.3g} ms by the table; allow more."
-        )
-
-
 def _budgets(job: Job, table: SearchTable) -> Iterator[Budget]:
     """Yield the budgets of a front, the easiest first and the user's last; without a front the user's alone."""
     budget, points = job.config.budget, job.config.searching.pareto or 1
-    asked_us, easy_us = table.limit_us(budget), EASIEST * table.float_us
+    asked = table.share_of(budget)
     for point in range(points - 1, 0, -1):
-        ratio = (easy_us / asked_us) ** (point / (points - 1))
+        ratio = (EASIEST / asked) ** (point / (points - 1))
         easier = budget.value * ratio if budget.kind == "latency" else budget.value / ratio
         yield budget.model_copy(update={"value": easier})
     yield budget
 
 
 def _contest(
-    job: Job, task: SearchTask, searched: Searched, whole: Attempt, table: SearchTable, budget: Budget
+    job: Job, task: SearchTask, searched: Searched, whole: Attempt, table: SearchTable, drafts: Drafts, budget: Budget
 ) -> Contest:
     return Contest(
         joint=task.joint,
         preference=searched.preference,
         sensitivity=whole.sensitivity,
-        drafts=drafts_of(job, whole),
+        drafts=drafts,
         realiser=Realiser(
             network=searched.network,
             groups=task.groups,

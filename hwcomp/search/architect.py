@@ -98,8 +98,10 @@ class Architect:
         self._adam = None
         self._relaxation.term.restore(tensors["term"])
         clock = self._relaxation.clock
-        clock.progress, step, clock.rate = tensors["clock"].tolist()
-        clock.step = int(step)
+        progress, step, rate = tensors["clock"].tolist()
+        if step < clock.step:  # the training diverged: what learns goes back, time does not
+            return
+        clock.progress, clock.step, clock.rate = progress, int(step), rate
         self.records = [
             SearchRecord(epoch=int(epoch), expected_us=us, multiplier=multiplier, entropy=disorder, loss=loss)
             for epoch, us, multiplier, disorder, loss in tensors["records"].tolist()
