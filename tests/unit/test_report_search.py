@@ -80,6 +80,7 @@ def test_terms_without_a_multiplier_have_no_column_of_it() -> None:
     built = searched(search=records)
     page = re.sub(r"<style>.*?</style>", "", page_without_plotly(render_html(built)))
     assert "multiplier" not in printed(built) + page
+    assert {len(row) for row in table(page, "search")} == {5}
     assert "multiplier" in printed(searched())
 
 
@@ -241,6 +242,8 @@ def test_all_parts_keep_to_the_width_of_the_terminal(width: int) -> None:
     layer = site("features_12_block_3_conv_depthwise_pointwise", "int8_float_output", reason="int8 would add 3 us")
     entries = [entry("searched", 90.0, 90.1, chosen=True), entry("precision alone", 89.0, 89.1)]
     built = contest(*entries, sites=[layer], front=along(5))
-    lines = printed(built, width=width).splitlines()
+    text = printed(built, width=width)
+    lines = text.splitlines()
+    assert "would" in text
     assert all(len(line) <= width for line in lines)
     assert all(line.rstrip()[-1] in "│┤" for line in lines if line.startswith(("│", "├")))
