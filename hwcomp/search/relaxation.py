@@ -114,7 +114,8 @@ class Relaxation:
         def loss_on(half: Half) -> Callable[[Mapping[str, Tensor]], Tensor]:
             def loss(coefficients: Mapping[str, Tensor]) -> Tensor:
                 set_coefficients(model, coefficients, self.estimator.mixing)
-                return self.task(model, *half)
+                with torch.enable_grad():  # losses are checked for their gradient; some estimators ask for none
+                    return self.task(model, *half)
 
             return loss
 
