@@ -2,6 +2,7 @@
 
 from collections import Counter
 from importlib.util import find_spec
+from math import log10
 
 from rich.console import Console
 from rich.table import Table
@@ -11,16 +12,21 @@ from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.fingerprint import environment
+from hwcomp.groups import Groups, width_groups
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.latency_table import trust
-from hwcomp.pipeline import traced
+from hwcomp.pipeline import trace_workload, traced, transformed
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import Program
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.space import SearchSpace
 from hwcomp.stages import Stages, cache_root
 from hwcomp.target import load
+from hwcomp.width_designs import candidates
 from hwcomp.workload import Workload
+
+MULTIPLE = 8
+"""Steps of widths, in channels, by which the space is counted before anything is measured."""
 
 RUNTIMES = {"onnxruntime": "runs and measures artifacts", "tvm": "compiles own kernels and stand-alone libraries"}
 
@@ -41,7 +47,8 @@ def diagnose_environment(console: Console) -> None:
 def diagnose_model(workload: Workload, config: CompileConfig, reporter: Reporter) -> None:
     """Print what of a model can be quantised, what not and why, and the latencies within reach."""
     target = load(config.target)
-    program = traced(workload, target, reporter)
+    network = trace_workload(workload, reporter)
+    program = transformed(network, target, reporter)
     space = search_space(program)
     table = Table("operator", "sites", "schemes", title=f"{workload.name} on {target.name}")
     kinds = Counter((site.op, ", ".join(site.candidates)) for site in space.sites)
@@ -50,13 +57,36 @@ def diagnose_model(workload: Workload, config: CompileConfig, reporter: Reporter
     reporter.console.print(table)
     for note in program.notes:
         reporter.console.print(f"  {note.site}: {note.reason}", highlight=False, soft_wrap=True)
+    report_space(space, width_groups(network), reporter)
     report_reach(workload, program, space, config, reporter)
+
+
+def report_space(space: SearchSpace, groups: Groups, reporter: Reporter) -> None:
+    """Print how many networks there are to choose from, by precision alone and with widths.
+
+    Widths are counted in steps of `MULTIPLE` channels; the differentiable search measures which multiple this target
+    is fast at and takes that one, so its own number may differ.
+    """
+    counts = [len(found) for found in candidates(groups, MULTIPLE, {}).values()]
+    width_log10 = sum(log10(count) for count in counts)
+    joint = "no channels that could be removed"
+    if width_log10:
+        least, most = min(counts), max(counts)
+        each = f"{least} to {most} widths each" if least < most else f"{most} widths each"
+        joint = (
+            f"about 10^{space.size_log10 + width_log10:.0f} with widths: {len(counts)} "
+            f"group{'s' if len(counts) > 1 else ''} of channels, {each} in multiples of {MULTIPLE} "
+            "(an estimate: a search takes the multiple that is fast there)"
+        )
+    reporter.stage("Space").done(
+        f"10^{space.size_log10:.0f} assignments of precision to {len(space.free)} operators; {joint}"
+    )
 
 
 def report_reach(
     workload: Workload, program: Program, space: SearchSpace, config: CompileConfig, reporter: Reporter
 ) -> None:
-    """Print the size of the space and the smallest, default and largest latency within reach: measured, if here."""
+    """Print the smallest, default and largest latency within reach: measured, if here."""
     target = load(config.target)
     threads = config.threads or target.hardware.cores
     stages = Stages(cache_root())
@@ -72,8 +102,7 @@ def report_reach(
     smallest = table.predict_us(fastest) if fastest is not None else default
     reporter.stage("Reach").done(
         f"smallest {smallest / 1e3:.3f} ms, float (default) {default / 1e3:.3f} ms, largest "
-        f"{max(slowest, default) / 1e3:.3f} ms; {table.provenance}, {trust(table)}; "
-        f"10^{space.size_log10:.0f} assignments"
+        f"{max(slowest, default) / 1e3:.3f} ms, with all channels; {table.provenance}, {trust(table)}"
     )
 
 
