@@ -2,8 +2,8 @@
 
     HWCOMP_CIFAR10=cifar10_jpeg.npz python benchmarks/search_contest.py [--speedup 2x] [--epochs 8] [--seeds 3]
 
-An interrupted run goes on where it was. What is saved is what the report shows: every configuration with its latency and
-the metric of every seed on samples that nothing was trained on, and the accuracy on test data of the one that was taken.
+An interrupted run goes on where it was. Saved is what the report shows: every configuration with its latency and
+the metric of every seed on samples nothing was trained on, and the test accuracy of the one that was taken.
 """
 
 import argparse
