@@ -79,6 +79,12 @@ def is_measured(manifest: Manifest) -> bool:
     return provenance_of(manifest) == "measured"
 
 
+def source_of(manifest: Manifest) -> str:
+    """Return what a table's title says of where its latencies come from."""
+    kind = provenance_of(manifest)
+    return kind if kind == "measured" else f"{kind}: nothing was measured"
+
+
 def conversions_us(manifest: Manifest) -> float:
     """Return the sum of all conversions in microseconds."""
     return sum(conversion.latency_us for conversion in manifest.conversions)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hwcomp.manifest import Manifest, SearchReport
-from hwcomp.report_facts import format_metric, format_spread, format_us, is_measured, printable, provenance_of
+from hwcomp.report_facts import format_metric, format_spread, format_us, is_measured, printable, source_of
 from hwcomp.search_facts import (
     HERE,
     contest_decimals,
@@ -71,7 +71,8 @@ def _contest(manifest: Manifest) -> list[Table | Text]:
     decimals = contest_decimals(manifest)
     seeds = max(len(entry.metrics) for entry in manifest.contest)
     metric = [] if decimals is None else [f"metric ({seeds} seed{'s' if seeds > 1 else ''})"]
-    table = _table("Contest: trained alike within the budget", "configuration", "latency", "speed-up", *metric, "")
+    title = f"Contest, trained alike; latency {source_of(manifest)}"
+    table = _table(title, "configuration", "latency", "speed-up", *metric, "")
     for entry in manifest.contest:
         score = [] if decimals is None else [score_text(entry, decimals)]
         row = (format_us(entry.latency_us), f"{entry.speedup:.2f}x", *score, "chosen" if entry.chosen else "")
@@ -86,7 +87,7 @@ def _contest(manifest: Manifest) -> list[Table | Text]:
 def _front(manifest: Manifest) -> list[Table | Text]:
     rows, measured = front_rows(manifest), is_measured(manifest)
     decimals = front_decimals(rows)
-    title = "Front, measured" if measured else f"Front, {provenance_of(manifest)}: nothing was measured"
+    title = f"Front, {source_of(manifest)}"
     columns = ["speed-up", "latency", *(["p10-p90"] if measured else []), *([] if decimals is None else ["accuracy"])]
     table = _table(title, "number", "folder", *columns, text_columns=2)
     for row in rows:

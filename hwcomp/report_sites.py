@@ -16,8 +16,8 @@ from hwcomp.report_facts import (
     is_measured,
     narrowed,
     printable,
-    provenance_of,
     shortened,
+    source_of,
 )
 
 MAX_ROWS = 40
@@ -74,11 +74,10 @@ class SiteTable:
         return table
 
     def _title(self) -> str:
-        kind, shown = provenance_of(self.manifest), len(self.sites)
-        measured = "measured" if kind == "measured" else f"{kind}: nothing was measured"
+        shown = len(self.sites)
         is_all = shown == len(self.manifest.sites)
         part = "" if is_all else f" (the {shown} slowest in float, in execution order)"
-        return f"Latency per site, {measured}{part}"
+        return f"Latency per site, {source_of(self.manifest)}{part}"
 
 
 def channel_parts(manifest: Manifest, *, all_groups: bool) -> list[Table | Text]:

@@ -72,6 +72,7 @@ def test_estimated_front_says_so(provenance: Provenance) -> None:
     built = searched(provenance=provenance, front=along(2, provenance), contest=entries)
     text, page = printed(built), render_html(built)
     assert f"Front, {provenance}: nothing was measured" in text
+    assert f"Contest, trained alike; latency {provenance}: nothing was measured" in flat(text.replace("\n", " "))
     assert "p10-p90" not in text
     assert told(built, "Front").startswith("3 networks from 1.24x to 2.08x, estimated")
     assert f"<h2>Front ({provenance} estimate)</h2>" in page
