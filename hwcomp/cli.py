@@ -67,8 +67,8 @@ def compile(  # noqa: A001 - the verb of the field
     method: Annotated[
         str,
         typer.Option(
-            help="post_training; or one that removes channels and trains: uniform_pruning, latency_pruning, "
-            "soft_filter_pruning, asymptotic_soft_filter_pruning."
+            help="post_training; one that removes channels and trains: uniform_pruning, latency_pruning, "
+            "soft_filter_pruning, asymptotic_soft_filter_pruning; or both at once: differentiable."
         ),
     ] = "post_training",
     prune_rate: Annotated[float | None, typer.Option(help="Share of the channels to remove, 0 to below 1.")] = None,

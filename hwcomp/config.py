@@ -212,6 +212,8 @@ class CompileConfig(BaseModel):
             raise InputError(f"{self.method} finds the widths itself; give --latency or --speedup, not --prune-rate.")
         if self.method != "differentiable" and self.searching.given:
             raise InputError(f"{_option(self.searching.given[0])} is for --method differentiable.")
+        if "seeds" in self.searching.given and not self.searching.controls:
+            raise InputError("--seeds is for --controls, which trains each configuration several times; give it too.")
         for name, methods in OWN_OPTIONS.items():
             if name in given and self.method not in methods:
                 raise InputError(f"{_option(name)} is for {' and '.join(sorted(methods, reverse=True))}.")

@@ -9,8 +9,8 @@ class SearchOptions(BaseModel):
     """Options of ``--method differentiable``.
 
     Attributes:
-        estimator: name of a file of `hwcomp.estimators`, or ``path/to/file.py:function``.
-        latency_term: name of a file of `hwcomp.latency_terms`.
+        estimator: name of a file of `hwcomp.estimators`, or ``path/to/file.py:Class``.
+        latency_term: likewise, of `hwcomp.latency_terms`.
         search_share: share of the training that the search takes; the rest trains what it found.
         warmup: share of the search in which only the weights learn.
         choice_rate: learning rate of the logits.
