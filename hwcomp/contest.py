@@ -6,7 +6,7 @@ its own space has shown nothing: all of them profit from the training.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any
 
 from hwcomp.config import Budget
@@ -16,13 +16,12 @@ from hwcomp.search.configurations import Realised, Realiser
 from hwcomp.search.controls import homogeneous, precision_alone, random_preference
 from hwcomp.search.joint_projection import Configuration, Preference, project
 from hwcomp.search.knapsack import Sensitivity
-from hwcomp.search.records import Entry
+from hwcomp.search.records import SEARCHED, Entry
 from hwcomp.stages import Stages, digest
 
 Offer = Callable[[float], Configuration | None]
 """Gives a configuration within a latency in microseconds, by the joint table."""
 
-SEARCHED = "searched"
 DRAFTS = 5
 """Configurations that are timed to find one that uses the budget."""
 
@@ -75,7 +74,7 @@ class Contestant:
 
     def __str__(self) -> str:
         """Return in words how it did."""
-        spread = f" +- {pstdev(self.metrics):.2f}" if len(self.metrics) > 1 else ""
+        spread = f" +- {stdev(self.metrics):.2f}" if len(self.metrics) > 1 else ""
         scored = f", metric on validation samples {self.score:.2f}{spread}" if self.metrics else ""
         return f"{self.name}: {self.drafted.latency_us / 1e3:.3g} ms, {self.drafted.speedup:.2f}x{scored}"
 

@@ -102,6 +102,7 @@ class SearchReport(_Part):
 
     epoch: int
     expected_us: float
+    budget_us: float
     multiplier: float
     entropy: float
     loss: float

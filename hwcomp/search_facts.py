@@ -6,20 +6,15 @@ from statistics import mean, stdev
 
 from hwcomp.manifest import EntryReport, LatencyUs, Manifest
 from hwcomp.report_facts import format_metric, metric_decimals, printable
-
-SEARCHED = "searched"
-"""Name of the search's own entry in a contest."""
+from hwcomp.search.records import SEARCHED
 
 HERE = "this artifact"
 FLOAT_ROW = "float network"
 
 
 def search_budget_us(manifest: Manifest) -> float | None:
-    """Return the latency that the budget allows, in microseconds; None where as fast as possible was asked."""
-    budget = manifest.budget
-    if budget.kind == "fastest" or not budget.value > 0:
-        return None
-    return budget.value if budget.kind == "latency" else manifest.reach.float_us / budget.value
+    """Return the latency that a search was to end at, in its table's microseconds; None where nothing was searched."""
+    return manifest.search[-1].budget_us if manifest.search else None
 
 
 def uses_multiplier(manifest: Manifest) -> bool:

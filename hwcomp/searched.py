@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from hwcomp.attempt import Attempt
 from hwcomp.config import Budget
-from hwcomp.contest import SEARCHED, Contest, Contestant
+from hwcomp.contest import Contest, Contestant
 from hwcomp.digests import model_digest
 from hwcomp.draft import Drafts, drafts_of
 from hwcomp.errors import InputError
@@ -15,6 +15,7 @@ from hwcomp.job_recovery import recovery_of
 from hwcomp.proposal_notes import described
 from hwcomp.search.configurations import Realiser
 from hwcomp.search.differentiable import METHOD, Searched, SearchTask, differentiable
+from hwcomp.search.records import SEARCHED
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.shrunk import Precision, Shrunk, joined
 from hwcomp.search_table import SearchTable, search_table
@@ -116,14 +117,11 @@ def _proposed(job: Job, task: SearchTask, searched: Searched, contest: Contest) 
     trained = [_trained(job, one, contest, seeds) for one in entered]
     winner = max(trained, key=lambda one: (one.score, one.name == SEARCHED))
     best = winner.best
-    told = [*searched.left_out]
-    if winner.name != SEARCHED:
-        told.insert(0, f"The search did not win: '{winner.name}' is better at the same latency, and is what you get.")
     shrunk = Shrunk(
         network=best.network,
         widths=winner.configuration.widths,
         history=joined(searched.history, best.history),
-        notes=tuple(told),
+        notes=searched.left_out,
         precision=Precision(assignment=best.assignment, params=best.params),
         budget=contest.budget,
         contest=tuple(one.entry(chosen=one is winner) for one in trained),

@@ -64,6 +64,7 @@ class Architect:
         record = SearchRecord(
             epoch=len(self.records) + 1,
             expected_us=self._expected_us(state.model),
+            budget_us=self._relaxation.budget_us,
             multiplier=float(self._relaxation.term.state().reshape(-1)[:1].sum()),
             entropy=entropy(state.model),
             loss=float(state.loss),
@@ -103,7 +104,14 @@ class Architect:
             return
         clock.progress, clock.step, clock.rate = progress, int(step), rate
         self.records = [
-            SearchRecord(epoch=int(epoch), expected_us=us, multiplier=multiplier, entropy=disorder, loss=loss)
+            SearchRecord(
+                epoch=int(epoch),
+                expected_us=us,
+                budget_us=self._relaxation.budget_us,
+                multiplier=multiplier,
+                entropy=disorder,
+                loss=loss,
+            )
             for epoch, us, multiplier, disorder, loss in tensors["records"].tolist()
         ]
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+SEARCHED = "searched"
+"""Name of the search's own configuration in a contest."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRecord:
@@ -10,6 +13,7 @@ class SearchRecord:
     Attributes:
         epoch: its number, from 1.
         expected_us: expected latency.
+        budget_us: what it is to be, in the same table's microseconds.
         multiplier: of the latency term; 0 for terms without one.
         entropy: mean over the sites, relative to that of equal probabilities, 0 to 1.
         loss: of the last step.
@@ -17,6 +21,7 @@ class SearchRecord:
 
     epoch: int
     expected_us: float
+    budget_us: float
     multiplier: float
     entropy: float
     loss: float
