@@ -74,9 +74,9 @@ def test_options_are_checked(wrong: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("method", "options", "sentence"),
     [
-        ("post_training", {"rate": 0.5}, "^--prune-rate is for methods that remove channels; give --method too"),
-        ("post_training", {"epochs": 3}, "^--epochs is for methods that remove channels"),
-        ("latency_pruning", {"rate": 0.5}, "^latency_pruning finds the rates itself"),
+        ("post_training", {"rate": 0.5}, "^--prune-rate is for methods that train the network; give --method too"),
+        ("post_training", {"epochs": 3}, "^--epochs is for methods that train the network"),
+        ("latency_pruning", {"rate": 0.5}, "^latency_pruning finds the widths itself"),
         ("latency_pruning", {"recovery": 0.1}, "^--recovery is for soft_filter_pruning and asymptotic"),
         ("uniform_pruning", {"rate": 0.5, "paper": True}, "^--paper is for soft_filter_pruning and asymptotic"),
         ("uniform_pruning", {"rate": 0.5, "from_scratch": True}, "^--from-scratch is for soft_filter_pruning and"),
