@@ -137,6 +137,32 @@ def test_points_of_a_front_differ(search: Command) -> None:
     assert len({point["latency_us"]["median"] for point in points}) == 3
 
 
+def test_widths_alone(search: Command) -> None:
+    """On a target without integers for convolutions only their channels are chosen."""
+    text = search("targets", "show", "arm").out
+    schemes, hardware = text.index("[schemes]"), text.index("[hardware]")
+    board = text[:schemes] + '[schemes]\nint8 = ["linear"]\n\n' + text[hardware:]
+    (search.folder / "board.toml").write_text(board)
+    manifest = search.compile("--target", "board.toml", "--speedup", "2.5x", "--epochs", 2)
+    assert set(manifest["assignment"]) <= {"fc"}
+    assert manifest["speedup"] >= 2.5
+    assert any(entry["kept"] < entry["channels"] for entry in manifest["widths"])
+
+
+FROZEN = SOURCE.replace("(self.an(self.a(x)))", "(self.an(self.a(x))).cumsum(1)").replace(
+    "(self.bn(self.b(x)))", "(self.bn(self.b(x))).cumsum(1)"
+)
+
+
+def test_precision_alone(search: Command) -> None:
+    """Where no channel can go, only the precision is chosen; the report says why."""
+    manifest = search.write(FROZEN).compile("--speedup", "1.2x", "--epochs", 2)
+    assert manifest["widths"] == []
+    assert manifest["assignment"]
+    assert manifest["speedup"] >= 1.2
+    assert any("its channels stay" in note for note in manifest["notes"])
+
+
 UNLABELLED = SOURCE.replace("yield found[index]", "yield found[index][0]").replace("def validation_data", "def unused")
 
 
