@@ -69,11 +69,11 @@ class Setting:
     widths: Mapping[str, tuple[int, ...]]
     scores: Mapping[str, Tensor]
 
-    def supernet(self) -> Supernet:
+    def supernet(self, *, stored: bool = True) -> Supernet:
+        """Return the supernet; unless tensors are stored as integers, only weights are rounded."""
         ranks = {name: torch.argsort(torch.argsort(score, descending=True)) for name, score in self.scores.items()}
-        return supernet(
-            self.traced, TARGET, self.params, widths=Widths(groups=self.groups, choices=self.widths, ranks=ranks)
-        )
+        widths = Widths(groups=self.groups, choices=self.widths, ranks=ranks)
+        return supernet(self.traced, TARGET, self.params if stored else {}, widths=widths)
 
     @property
     def float_us(self) -> float:
@@ -128,6 +128,7 @@ def search(
     epochs: int = 10,
     seed: int = 0,
     norms: bool = True,
+    stored: bool = True,
     estimator: str = "weight_mixture",
     term: str = "lagrangian",
     term_options: Mapping[str, Any] | None = None,
@@ -171,7 +172,7 @@ def search(
             raise KeyboardInterrupt
 
     trained = train(
-        where.supernet().program.module,
+        where.supernet(stored=stored).program.module,
         paired_data(TrainData(batches=batches, example_inputs=(samples()[0][:2],))),
         options,
         objective=relaxation,

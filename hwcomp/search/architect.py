@@ -14,6 +14,7 @@ from hwcomp.search.relaxation import Relaxation, expected_us, probabilities
 from hwcomp.supernet import logits_of, weight_parameters
 from hwcomp.train import Hooks, TrainConfig, TrainState
 from hwcomp.train.optimisers import OptimiserFactory, put_together, take_apart
+from hwcomp.train.processes import Processes
 
 BETAS = (0.5, 0.999)
 """Of Adam, as [Liu2019]_ has them for the logits."""
@@ -31,6 +32,7 @@ class Architect:
 
     def __init__(self, relaxation: Relaxation, rate: float, reporter: Reporter) -> None:
         self._relaxation, self._rate, self._reporter = relaxation, rate, reporter
+        self._processes = Processes()
         self._adam: Adam | None = None
         self._kept: Mapping[str, Tensor] = {}
         self.records: list[SearchRecord] = []
@@ -52,10 +54,18 @@ class Architect:
         logits = logits_of(model)
         before = {name: tensor.detach().clone() for name, tensor in logits.items()}
         self._optimiser(model).step()
-        after = self._relaxation.estimator.stepped(before, logits, gradients)
+        after = self._relaxation.estimator.stepped(before, logits, self._shared(gradients))
         with torch.no_grad():
             for name, tensor in logits.items():
                 tensor.copy_(after[name])
+
+    def _shared(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the sum over the processes: what is zero in one need not be so in others, and all must agree."""
+        if self._processes.count == 1 or not gradients:
+            return gradients
+        flat = self._processes.summed(torch.cat(list(gradients.values())))
+        parts = torch.split(flat, [len(g) for g in gradients.values()])
+        return dict(zip(gradients, parts, strict=True))
 
     def _expected_us(self, model: nn.Module) -> float:
         return float(expected_us(self._relaxation.joint, model, probabilities(model)))
