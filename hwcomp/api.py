@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
 from hwcomp.config import Budget, CompileConfig, Fastest, Method, Shrinking
 from hwcomp.console import Reporter
 from hwcomp.pipeline import Result, compile_workload
 from hwcomp.program import Inputs, Program
+from hwcomp.search_options import SearchOptions
 from hwcomp.tracing import trace as _trace
-from hwcomp.workload import Metric, Workload, checked, top1
+from hwcomp.workload import Loss, Metric, Workload, checked, top1
 
 Data = Iterable[Any] | Callable[[], Iterable[Any] | None] | None
 
@@ -30,10 +32,12 @@ def compile(  # noqa: A001, PLR0913 - the verb of the field; keywords only
     calibration: Data = None,
     train: Data = None,
     evaluate: Data = None,
+    loss: Loss = F.cross_entropy,
     metric: Metric = top1,
     validation: Data = None,
     method: Method = "post_training",
     shrinking: Shrinking | None = None,
+    searching: SearchOptions | None = None,
     out: str | Path | None = None,
     threads: int | None = None,
     seed: int = 0,
@@ -51,10 +55,12 @@ def compile(  # noqa: A001, PLR0913 - the verb of the field; keywords only
         calibration: batches of inputs, or a function that gives them; generated if there is neither this nor train.
         train: batches (inputs, targets); some are held out to choose by.
         evaluate: batches (inputs, targets) for the final number alone.
+        loss: of outputs and targets, for methods that train.
         metric: of outputs and targets, larger is better.
         validation: batches (inputs, targets) to choose by, that train does not hold; some of train if None.
         method: what makes the network faster, see `hwcomp.config.Method`.
-        shrinking: options of the methods that remove channels.
+        shrinking: options of the methods that train.
+        searching: options of ``method="differentiable"``.
         out: folder of the artifact; build/NAME-TARGET if None.
         threads: of the runtime; all cores if None.
         seed: of everything random.
@@ -74,6 +80,7 @@ def compile(  # noqa: A001, PLR0913 - the verb of the field; keywords only
         eval_data=_batches(evaluate),
         calibration_data=_batches(calibration),
         validation_data=_batches(validation),
+        loss=loss,
         metric=metric,
     )
     config = CompileConfig(
@@ -81,6 +88,7 @@ def compile(  # noqa: A001, PLR0913 - the verb of the field; keywords only
         budget=budget or Fastest(),
         method=method,
         shrinking=shrinking or Shrinking(),
+        searching=searching or SearchOptions(),
         threads=threads,
         seed=seed,
         force=force,

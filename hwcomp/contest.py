@@ -17,6 +17,7 @@ from hwcomp.search.controls import homogeneous, precision_alone, random_preferen
 from hwcomp.search.joint_projection import Configuration, Preference, project
 from hwcomp.search.knapsack import Sensitivity
 from hwcomp.search.records import SEARCHED, Entry
+from hwcomp.search.tilt import tilted
 from hwcomp.stages import Stages, digest
 
 Offer = Callable[[float], Configuration | None]
@@ -109,7 +110,7 @@ class Contest:
 
     def searched(self) -> Contestant | None:
         """Return the most likely configuration of the search that meets the budget, or None if there is none."""
-        return self._entered(SEARCHED, lambda limit_us: project(self.joint, self.preference, limit_us))
+        return self._entered(SEARCHED, self._likely(self.preference))
 
     def controls(self) -> Iterator[Contestant]:
         """Yield what the search must beat, as far as the budget can be met that way."""
@@ -126,7 +127,11 @@ class Contest:
 
     def _random(self, number: int) -> Offer:
         drawn = random_preference(self.preference, f"{self.seed} {number}")
-        return lambda limit_us: project(self.joint, drawn, limit_us)
+        return self._likely(drawn)
+
+    def _likely(self, preference: Preference) -> Offer:
+        """Return the most likely configurations of probabilities that are moved to each limit."""
+        return lambda limit_us: project(self.joint, tilted(self.joint, preference, limit_us), limit_us)
 
     def _entered(self, name: str, offer: Offer) -> Contestant | None:
         """Return what a source offers, found now or when the same command ran before."""

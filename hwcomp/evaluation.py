@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from hwcomp.data import joined_targets
+from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Array, open_session
 from hwcomp.program import Inputs
-from hwcomp.workload import Metric
+from hwcomp.workload import Metric, located
 
 GROUP = 256
 """Samples that are scored together: metrics get batches of this size."""
@@ -74,5 +75,9 @@ def _score(runners: Sequence[Runner], group: Sequence[tuple[Inputs, Any]], metri
         outputs = [runner(x) for x, _ in group]
         columns = [torch.from_numpy(np.concatenate(column)) for column in zip(*outputs, strict=True)]
         result: Any = columns[0] if len(columns) == 1 else tuple(columns)
-        scores[index] += float(metric(result, targets)) * len(group)
+        try:
+            score = float(metric(result, targets))
+        except Exception as error:
+            raise InputError(f"The metric failed on {len(group)} samples: {located(error, None)}") from error
+        scores[index] += score * len(group)
     return len(group)

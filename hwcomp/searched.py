@@ -9,9 +9,11 @@ from hwcomp.contest import Contest, Contestant
 from hwcomp.digests import model_digest
 from hwcomp.draft import Drafts, drafts_of
 from hwcomp.errors import InputError
-from hwcomp.importance import load_importance
+from hwcomp.estimators import load_estimator
+from hwcomp.importance import Importance, load_importance
 from hwcomp.job import Job
 from hwcomp.job_recovery import recovery_of
+from hwcomp.latency_terms import load_latency_term
 from hwcomp.proposal_notes import described
 from hwcomp.search.configurations import Realiser
 from hwcomp.search.differentiable import METHOD, Searched, SearchTask, differentiable
@@ -22,7 +24,9 @@ from hwcomp.search_table import SearchTable, search_table
 from hwcomp.stages import digest
 
 MAX_PROPOSALS = 3
-IMPORTANCE = "taylor"
+IMPORTANCE, UNLABELLED_IMPORTANCE = "taylor", "group_l2"
+"""The order in which channels go, if the user names none; gradients of the loss need labels."""
+
 EASIEST = 0.9
 """Share of the float latency at which a front begins."""
 
@@ -37,11 +41,13 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
         raise InputError(f"{METHOD} searches under a budget; give --latency or --speedup.")
     recovery = recovery_of(job)
     recovery.check()
+    importance = _importance(job, recovery)
+    _check_plugins(job)
     whole = yield Shrunk(network=job.network, widths={})
     drafts = drafts_of(job, whole)
     table = search_table(job, whole, drafts)
     table.check(job.config.budget)
-    task = _task(job, table, whole, recovery)
+    task = _task(job, table, whole, recovery, importance)
     searched = differentiable(task)
     for budget in _budgets(job, table):
         contest = _contest(job, task, searched, whole, table, drafts, budget)
@@ -52,8 +58,19 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
             contest = replace(contest, limit_us=contest.limit_us * attempt.wanted_us / attempt.latency_us)
 
 
-def _task(job: Job, table: SearchTable, whole: Attempt, recovery: Recovery) -> SearchTask:
-    importance = load_importance(job.config.shrinking.importance or IMPORTANCE, job.config.seed)
+def _importance(job: Job, recovery: Recovery) -> Importance:
+    """Return the user's importance, or the method's."""
+    own = IMPORTANCE if recovery.has_labels else UNLABELLED_IMPORTANCE
+    return load_importance(job.config.shrinking.importance or own, job.config.seed)
+
+
+def _check_plugins(job: Job) -> None:
+    """Refuse an estimator or a latency term that cannot be used before anything is measured."""
+    load_estimator(job.config.searching.estimator)
+    load_latency_term(job.config.searching.latency_term)
+
+
+def _task(job: Job, table: SearchTable, whole: Attempt, recovery: Recovery, importance: Importance) -> SearchTask:
     gradients = recovery.gradients(job.network) if importance.needs_gradients else None
     return SearchTask(
         network=job.network,
@@ -73,7 +90,7 @@ def _budgets(job: Job, table: SearchTable) -> Iterator[Budget]:
     """Yield the budgets of a front, the easiest first and the user's last; without a front the user's alone."""
     budget, points = job.config.budget, job.config.searching.pareto or 1
     asked = table.share_of(budget)
-    for point in range(points - 1, 0, -1):
+    for point in range(points - 1, 0, -1) if asked < EASIEST else ():
         ratio = (EASIEST / asked) ** (point / (points - 1))
         easier = budget.value * ratio if budget.kind == "latency" else budget.value / ratio
         yield budget.model_copy(update={"value": easier})

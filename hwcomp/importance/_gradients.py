@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hwcomp.errors import InputError
-from hwcomp.workload import split_batch
+from hwcomp.workload import located, split_batch
 
 
 def gather_gradients(
@@ -36,7 +36,11 @@ def gather_gradients(
         if targets is None:
             raise InputError("Gradients need targets; give batches (inputs, targets).")
         with torch.enable_grad():
-            value = loss(twin(*inputs), targets)
+            outputs = twin(*inputs)
+            try:
+                value = loss(outputs, targets)
+            except Exception as error:
+                raise InputError(f"The loss failed on a batch: {located(error, None)}") from error
         _check(value)
         torch.autograd.backward(value)
         count += 1

@@ -27,6 +27,7 @@ from hwcomp.search.records import SearchRecord
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.relaxation import Relaxation, expected_us, probabilities
 from hwcomp.search_options import SearchOptions
+from hwcomp.stages import digest
 from hwcomp.supernet import PrecisionSite, Supernet, WidthSite, sites_of, supernet, weights_to_source
 from hwcomp.supernet.build import Widths
 from hwcomp.target import Target
@@ -119,7 +120,7 @@ def differentiable(task: SearchTask) -> Searched:
         hooks=architect.hooks,
         validation=False,
         optimiser=supernet_optimiser(config),
-        goal={"budget_us": task.budget_us, **options.model_dump()},
+        goal={"table": digest(task.joint.as_json()), "budget_us": task.budget_us, **options.model_dump()},
     )
     return _searched(task, net, trained, architect, history)
 

@@ -162,6 +162,13 @@ class Recovery:
         if not is_read_once(self.workload, "train_data", train_batches(self.workload)):
             self._batches(1)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the training data has targets; data that can be read only once is taken to have them."""
+        if is_read_once(self.workload, "train_data", train_batches(self.workload)):
+            return True
+        return any(targets is not None for _, targets in self._batches(1))
+
     def recalibrated(self, network: Program) -> Program:
         """Return the network with statistics of BatchNorm of the training data."""
         batches = tuple(inputs for inputs, _ in self._batches(STATISTICS_BATCHES))
