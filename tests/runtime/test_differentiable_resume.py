@@ -89,9 +89,9 @@ slow = pytest.mark.slow
 CHANGES = [
     pytest.param(SOURCE.replace("32", "24"), (), id="network"),
     pytest.param(SOURCE.replace("manual_seed(0)", "manual_seed(1)"), (), id="weights", marks=slow),
-    pytest.param(SOURCE, ("--target", "board.toml"), id="space"),
+    pytest.param(SOURCE, ("--target", "board.toml"), id="space", marks=slow),
     pytest.param(SOURCE, ("--speedup", "2.4x"), id="budget", marks=slow),
-    pytest.param(SOURCE, ("--estimator", "gumbel"), id="estimator"),
+    pytest.param(SOURCE, ("--estimator", "gumbel"), id="estimator", marks=slow),
     pytest.param(SOURCE, ("--latency-term", "ratio_penalty"), id="latency term", marks=slow),
 ]
 
@@ -120,6 +120,7 @@ def test_a_slower_device_is_searched_anew(search: Command) -> None:
     assert slow > fast
 
 
+@pytest.mark.slow
 def test_two_at_once_into_one_folder(search: Command) -> None:
     """Both end well, and the artifact is whole."""
     both = [search.start("--speedup", "2.5x", "--epochs", 2) for _ in range(2)]

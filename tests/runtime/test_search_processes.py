@@ -51,6 +51,7 @@ def outcome(folder: Path, name: str, rank: int) -> dict[str, Tensor]:
     return load_file(folder / f"{name}-{rank}.safetensors")
 
 
+@pytest.mark.slow
 def test_two_processes_choose_as_one_also_when_they_were_interrupted(tmp_path: Path) -> None:
     """Among themselves they agree bit for bit, and with one but for rounding.
 
