@@ -19,6 +19,12 @@ from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.stages import digest
 from hwcomp.width_designs import candidates
 
+LEVELS = ("smallest", "whole", "float")
+"""Networks whose latency is measured; the whole one only if its precision makes it faster and it has widths."""
+
+EASIEST = 0.9
+"""Share of the float latency at which a front begins where precision alone makes nothing faster."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchTable:
@@ -46,6 +52,11 @@ class SearchTable:
     float_us: float
     shares: tuple[float, ...]
     table_us: tuple[float, ...]
+
+    @property
+    def easiest(self) -> float:
+        """The share of the float latency that precision alone reaches; `EASIEST` where it reaches nothing."""
+        return self.shares[1] if len(self.shares) == len(LEVELS) else EASIEST
 
     def limit_us(self, budget: Budget) -> float:
         """Return what a budget allows, in the table's microseconds."""

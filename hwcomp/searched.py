@@ -27,9 +27,6 @@ MAX_PROPOSALS = 3
 IMPORTANCE, UNLABELLED_IMPORTANCE = "taylor", "group_l2"
 """The order in which channels go, if the user names none; gradients of the loss need labels."""
 
-EASIEST = 0.9
-"""Share of the float latency at which a front begins."""
-
 
 def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
     """Propose the network as it is, whose latency table the search reads, then what the search finds.
@@ -87,13 +84,16 @@ def _task(job: Job, table: SearchTable, whole: Attempt, recovery: Recovery, impo
 
 
 def _budgets(job: Job, table: SearchTable) -> Iterator[Budget]:
-    """Yield the budgets of a front, the easiest first and the user's last; without a front the user's alone."""
+    """Yield the budgets of a front, the easiest first and the user's last; without a front the user's alone.
+
+    The easiest is what precision alone reaches: that costs next to nothing, so nobody wants a slower network.
+    """
     budget, points = job.config.budget, job.config.searching.pareto or 1
-    asked = table.share_of(budget)
-    for point in range(points - 1, 0, -1) if asked < EASIEST else ():
-        ratio = (EASIEST / asked) ** (point / (points - 1))
+    asked, easiest = table.share_of(budget), table.easiest
+    for point in range(points - 1, 0, -1) if asked < easiest else ():
+        ratio = (easiest / asked) ** (point / (points - 1))
         easier = budget.value * ratio if budget.kind == "latency" else budget.value / ratio
-        yield budget.model_copy(update={"value": easier})
+        yield budget.model_copy(update={"value": float(f"{easier:.3g}")})
     yield budget
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwcomp.estimators import load_estimator
 from hwcomp.groups import Groups
@@ -26,6 +26,7 @@ from hwcomp.search.paired_data import paired_data
 from hwcomp.search.records import SearchRecord
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.relaxation import Relaxation, expected_us, probabilities
+from hwcomp.search.tilt import tilted
 from hwcomp.search_options import SearchOptions
 from hwcomp.stages import digest
 from hwcomp.supernet import PrecisionSite, Supernet, WidthSite, sites_of, supernet, weights_to_source
@@ -36,6 +37,9 @@ from hwcomp.train import EpochRecord
 METHOD = "differentiable"
 RATE = 0.01
 """Learning rate of the weights, if the user gives none; they are trained already."""
+
+RAREST = 1e-3
+"""Probability that every candidate has at least at the beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,7 @@ def differentiable(task: SearchTask) -> Searched:
     """
     widths = Widths(groups=task.groups, choices=task.widths, ranks=_ranks(task.scores))
     net = supernet(task.network, task.target, task.params, widths=widths)
+    _begin_at_budget(task, net)
     recovery, options = task.recovery, task.options
     share = options.search_share
     config = recovery.config(share, RATE)
@@ -125,30 +130,43 @@ def differentiable(task: SearchTask) -> Searched:
     return _searched(task, net, trained, architect, history)
 
 
+def _begin_at_budget(task: SearchTask, net: Supernet) -> None:
+    """Set the logits so that the expected latency is the budget from the first step on; nothing else is preferred."""
+    begun = tilted(task.joint, _preference(net.program.module), task.budget_us)
+    with torch.no_grad():
+        for site in sites_of(net.program.module).values():
+            p = begun.widths[site.group] if isinstance(site, WidthSite) else begun.schemes[site.name]
+            site.logits.copy_(torch.tensor(list(p.values())).clamp_min(RAREST).log())
+
+
 def _searched(
     task: SearchTask, net: Supernet, trained: Program, architect: Architect, history: tuple[EpochRecord, ...]
 ) -> Searched:
-    p, sites = probabilities(trained.module), sites_of(trained.module)
-    chosen = {name: p[name].tolist() for name in sites}
-    preference = Preference(
-        schemes={
-            name: dict(zip(site.candidates, chosen[name], strict=True))
-            for name, site in sites.items()
-            if isinstance(site, PrecisionSite)
-        },
-        widths={
-            site.group: dict(zip(site.widths, chosen[name], strict=True))
-            for name, site in sites.items()
-            if isinstance(site, WidthSite)
-        },
-    )
+    p = probabilities(trained.module)
     return Searched(
         network=weights_to_source(trained.module, net.program, net.source),
-        preference=preference,
+        preference=_preference(trained.module),
         expected_us=float(expected_us(task.joint, trained.module, p)),
         records=tuple(architect.records),
         history=history,
         left_out=tuple(f"{note.site}: {note.reason}" for note in net.left_out),
+    )
+
+
+def _preference(module: nn.Module) -> Preference:
+    """Return the probabilities of a supernet's candidates."""
+    p, sites = probabilities(module), sites_of(module)
+    return Preference(
+        schemes={
+            name: dict(zip(site.candidates, p[name].tolist(), strict=True))
+            for name, site in sites.items()
+            if isinstance(site, PrecisionSite)
+        },
+        widths={
+            site.group: dict(zip(site.widths, p[name].tolist(), strict=True))
+            for name, site in sites.items()
+            if isinstance(site, WidthSite)
+        },
     )
 
 
