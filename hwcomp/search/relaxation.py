@@ -114,8 +114,7 @@ class Relaxation:
         def loss_on(half: Half) -> Callable[[Mapping[str, Tensor]], Tensor]:
             def loss(coefficients: Mapping[str, Tensor]) -> Tensor:
                 set_coefficients(model, coefficients, self.estimator.mixing)
-                with torch.enable_grad():  # losses are checked for their gradient; some estimators ask for none
-                    return self.task(model, *half)
+                return self.task(model, *half)
 
             return loss
 

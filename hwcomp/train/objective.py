@@ -66,7 +66,7 @@ class TaskObjective:
         if not isinstance(value, Tensor) or value.numel() != 1:
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"The loss must return one number as a tensor, a mean over the batch; found {found}.")
-        if not value.requires_grad:
+        if torch.is_grad_enabled() and not value.requires_grad:
             raise InputError(
                 "The loss has no gradient; compute it from the outputs with PyTorch, without .item() or .detach()."
             )
