@@ -90,6 +90,8 @@ def _budgets(job: Job, table: SearchTable) -> Iterator[Budget]:
     """
     budget, points = job.config.budget, job.config.searching.pareto or 1
     asked, easiest = table.share_of(budget), table.easiest
+    if points > 1 and asked >= easiest:
+        job.reporter.stage("Front").done(f"precision alone reaches {budget}: there is no easier network worth having")
     for point in range(points - 1, 0, -1) if asked < easiest else ():
         ratio = (easiest / asked) ** (point / (points - 1))
         easier = budget.value * ratio if budget.kind == "latency" else budget.value / ratio
