@@ -49,7 +49,9 @@ def main() -> None:  # noqa: PLR0915 - a script, read from top to bottom
     parser.add_argument("--mixup", type=float, default=0.0, help="alpha of the Beta distribution; 0 for none")
     parser.add_argument("--average", type=float, default=0.0, help="decay of the average of weights; 0 for none")
     parser.add_argument("--start", type=Path, help="checkpoint to start from instead of random weights")
-    parser.add_argument("--bf16", action="store_true", help="train in mixed precision; twice as fast where the CPU has it")
+    parser.add_argument(
+        "--bf16", action="store_true", help="train in mixed precision; twice as fast where the CPU has it"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="checkpoint to write; beside this script if not given")
     options = parser.parse_args()
