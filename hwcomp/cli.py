@@ -94,6 +94,9 @@ def compile(  # noqa: A001 - the verb of the field
         str, typer.Option(help="How latency enters the search: a name of docs/estimators.md, or FILE.py:CLASS.")
     ] = "lagrangian",
     search_share: Annotated[float, typer.Option(help="Share of the training that the search takes.")] = 0.5,
+    filter_share: Annotated[
+        float, typer.Option(help="Share of a layer's filters that may be more precise than the rest; 0 for none.")
+    ] = 0.25,
     search_order: Annotated[int, typer.Option(help="2: the search looks through a step of the weights.")] = 1,
     controls: Annotated[
         bool, typer.Option("--controls", help="Also train what the search must beat, and take the best.")
@@ -110,7 +113,7 @@ def compile(  # noqa: A001 - the verb of the field
         method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate,
         mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
         recovery=recovery, estimator=estimator, latency_term=latency_term, search_share=search_share,
-        search_order=search_order, controls=controls, seeds=seeds, pareto=pareto,
+        filter_share=filter_share, search_order=search_order, controls=controls, seeds=seeds, pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

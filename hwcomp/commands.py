@@ -57,6 +57,7 @@ class CompileOptions:
     estimator: str
     latency_term: str
     search_share: float
+    filter_share: float
     search_order: int
     controls: bool
     seeds: int

@@ -160,7 +160,8 @@ class Contest:
             if configuration is None or configuration in tried:
                 break
             tried.append(configuration)
-            drafted = self.drafts(self.realiser.compacted(configuration), configuration.assignment)
+            network = self.realiser.built(configuration)
+            drafted = self.drafts(network.network, network.assignment)
             share = drafted.share_of(self.budget)
             if share <= 1:
                 found.append(Contestant(name=name, configuration=configuration, drafted=drafted))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hwcomp.kernel import Kernels
 from hwcomp.provenance import Provenance
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, reads_float, reads_integers, writes_integers
 from hwcomp.space import Assignment, Edge, SearchSpace, Site, conversion
 
 
@@ -68,12 +68,14 @@ class CostTable:
         """
         total = torch.zeros(())
         reads: dict[str, Tensor] = {}
+        reads_alone: dict[str, Tensor] = {}  # integers, and nothing in float
         writes: dict[str, Tensor] = {}
         for site in self.space.sites:
             surely_float = torch.tensor([float(c == FLOAT) for c in site.candidates])
             p = probabilities.get(site.name, surely_float)
             total = total + (p * torch.tensor([self.site_us[site.name][c] for c in site.candidates])).sum()
             reads[site.name] = (p * torch.tensor([float(reads_integers(c)) for c in site.candidates])).sum()
+            reads_alone[site.name] = (p * torch.tensor([float(not reads_float(c)) for c in site.candidates])).sum()
             writes[site.name] = (p * torch.tensor([float(writes_integers(c)) for c in site.candidates])).sum()
         zero = torch.zeros(())
         for edge in self.space.edges:
@@ -81,7 +83,7 @@ class CostTable:
             none_reads, all_read = torch.ones(()), torch.ones(())
             for reader in dict.fromkeys(edge.readers):
                 none_reads = none_reads * (1 - reads.get(reader, zero))
-                all_read = all_read * reads.get(reader, zero)
+                all_read = all_read * reads_alone.get(reader, zero)
             total = total + (1 - made) * (1 - none_reads) * self.quantize_us[edge.tensor]
             total = total + made * (1 - all_read) * self.dequantize_us[edge.tensor]
         return self.correction * total

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hwcomp.errors import InputError
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, reads_float, reads_integers, writes_integers
 from hwcomp.space import SearchSpace
 from hwcomp.width_law import Polynomial, Widths
 
@@ -81,6 +81,7 @@ class Wiring:
         self.in_float = torch.tensor([float(c == FLOAT) for _, c in candidates], dtype=EXACT)
         self._owners = torch.tensor([index for index, _ in candidates], dtype=torch.int64)
         self._reads = torch.tensor([float(reads_integers(c)) for _, c in candidates], dtype=EXACT)
+        self._reads_alone = torch.tensor([float(not reads_float(c)) for _, c in candidates], dtype=EXACT)
         self._writes = torch.tensor([float(writes_integers(c)) for _, c in candidates], dtype=EXACT)
         self._ends = torch.tensor([0.0, 1.0], dtype=EXACT)
         self._makers = torch.tensor([places.get(edge.tensor, never) for edge in space.edges], dtype=torch.int64)
@@ -96,7 +97,7 @@ class Wiring:
         reads = self._per_site(probabilities * self._reads)
         made = self._per_site(probabilities * self._writes)[self._makers]
         some_read = 1 - (1 - reads[self._some_readers]).prod(1)
-        all_read = reads[self._all_readers].prod(1)
+        all_read = self._per_site(probabilities * self._reads_alone)[self._all_readers].prod(1)
         return (1 - made) * some_read, made * (1 - all_read)
 
     def _per_site(self, values: Tensor) -> Tensor:

@@ -45,6 +45,41 @@ SIMULATED_BITS = range(2, 17)
 """Bits that a simulated scheme may have; a symmetric weight of one bit would always be zero."""
 
 
+SPLIT = re.compile(r"(\w+):(0\.\d+)\+(\w+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Two schemes in one layer, as in "float:0.25+int8": a share of its filters in the first, the rest in the second.
+
+    No runtime has a kernel for it; it becomes two layers and a concatenation, see `hwcomp.passes.split_filters`.
+
+    Attributes:
+        first: scheme of the filters that matter most.
+        share: of the filters that compute in it, between 0 and 1.
+        second: scheme of the others.
+    """
+
+    first: str
+    share: float
+    second: str
+
+    def __str__(self) -> str:
+        return f"{self.first}:{self.share:g}+{self.second}"
+
+
+def split_of(choice: str) -> Split | None:
+    """Return what a choice like "float:0.25+int8" means, or None for a scheme of a whole layer."""
+    match = SPLIT.fullmatch(choice)
+    return None if match is None else Split(first=match[1], share=float(match[2]), second=match[3])
+
+
+def schemes_of(choice: str) -> tuple[str, ...]:
+    """Return the schemes that compute a layer: two if it is split, else the choice itself."""
+    split = split_of(choice)
+    return (choice,) if split is None else (split.first, split.second)
+
+
 def is_simulated(choice: str) -> bool:
     """Return whether a scheme is one like "w4a3" (bits of weights, bits of inputs), which no runtime computes in."""
     return SIMULATED.fullmatch(choice) is not None
@@ -69,10 +104,15 @@ def quant_of(choice: str) -> Quant:
 
 
 def reads_integers(choice: str) -> bool:
-    """Return whether an operator with this choice wants integer inputs."""
-    return choice != FLOAT and quant_of(choice).reads_integers
+    """Return whether an operator with this choice wants integer inputs, at least for some filters."""
+    return any(one != FLOAT and quant_of(one).reads_integers for one in schemes_of(choice))
+
+
+def reads_float(choice: str) -> bool:
+    """Return whether an operator with this choice wants float inputs, at least for some filters."""
+    return any(one == FLOAT or not quant_of(one).reads_integers for one in schemes_of(choice))
 
 
 def writes_integers(choice: str) -> bool:
-    """Return whether an operator with this choice gives integer outputs."""
-    return choice != FLOAT and quant_of(choice).writes_integers
+    """Return whether an operator with this choice gives integer outputs; a split one does if one of its parts does."""
+    return any(one != FLOAT and quant_of(one).writes_integers for one in schemes_of(choice))

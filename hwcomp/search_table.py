@@ -16,6 +16,7 @@ from hwcomp.joint_cost import JointTable
 from hwcomp.joint_stage import joint_table_of
 from hwcomp.search.differentiable import METHOD
 from hwcomp.search.knapsack import Sensitivity, solve
+from hwcomp.split_stage import with_split_layers
 from hwcomp.stages import digest
 from hwcomp.width_designs import candidates
 
@@ -89,10 +90,11 @@ def search_table(job: Job, whole: Attempt, drafts: Drafts) -> SearchTable:
     """
     config, groups = job.config, width_groups(job.network)
     place = [config.device, job.threads, job.target.model_dump(mode="json")]
-    key = digest(METHOD, whole.prepared.key, config.budget.model_dump(), place, config.seed)
+    options = [config.seed, config.searching.filter_share]
+    key = digest(METHOD, whole.prepared.key, config.budget.model_dump(), place, options)
 
     def timed() -> dict[str, Any]:
-        joint = joint_table_of(job, groups, whole.table)
+        joint = with_split_layers(job, groups, joint_table_of(job, groups, whole.table))
         shares, table_us = _levels(job, groups, joint, whole, drafts)
         float_us = whole.final.baseline.median_us
         return {"joint": joint.as_json(), "float_us": float_us, "shares": shares, "table_us": table_us}

@@ -115,6 +115,7 @@ def _contest(
             inputs=tuple(whole.prepared.data.inputs),
             ranges=job.config.ranges,
             recovery=task.recovery,
+            multiple=task.joint.multiple,
         ),
         budget=budget,
         limit_us=table.limit_us(budget),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import log10
 from typing import Literal
 
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, reads_float, reads_integers, writes_integers
 
 Assignment = Mapping[str, str]
 """Site name -> name of the chosen scheme; a site that is not named computes in float."""
@@ -49,11 +49,10 @@ FOLLOWS_READERS = frozenset({"max_pool2d", "flatten", "reshape", "transpose"})
 
 def conversion(edge: Edge, assignment: Assignment) -> Conversion | None:
     """Return the change of number format that a tensor needs: none if its maker and all its readers agree."""
-    made = writes_integers(assignment.get(edge.tensor, FLOAT))
-    read = [reads_integers(assignment.get(reader, FLOAT)) for reader in edge.readers]
-    if made:
-        return None if all(read) else "dequantize"
-    return "quantize" if any(read) else None
+    read = [assignment.get(reader, FLOAT) for reader in edge.readers]
+    if writes_integers(assignment.get(edge.tensor, FLOAT)):
+        return "dequantize" if any(map(reads_float, read)) else None
+    return "quantize" if any(map(reads_integers, read)) else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

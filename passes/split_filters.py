@@ -43,14 +43,17 @@ class SplitFilters:
         parts: how many of each layer; fewer where one would have less than ``multiple`` filters.
         sites: names of the layers to split; None for all.
         multiple: parts begin at multiples of so many filters.
+        share: of the filters that the first of two parts has, as nearly as the multiple allows; None for equal parts.
 
     Raises:
-        InputError: fewer than two parts, a ``multiple`` below one.
+        InputError: fewer than two parts, a ``multiple`` below one, a share that is not between 0 and 1 or that more
+            than two parts are given.
     """
 
     parts: int = 2
     sites: tuple[str, ...] | None = None
     multiple: int = 8
+    share: float | None = None
     preserves: bool = True
 
     def __post_init__(self) -> None:
@@ -58,6 +61,11 @@ class SplitFilters:
             raise InputError(
                 f"Layers cannot be split into {self.parts} parts of multiples of {self.multiple} filters; "
                 "take at least 2 parts and multiples of at least 1."
+            )
+        if self.share is not None and (self.parts != 2 or not 0 < self.share < 1):
+            raise InputError(
+                f"The first of {self.parts} parts cannot have a share of {self.share:g} of the filters; give a share "
+                "between 0 and 1, of 2 parts."
             )
 
     def __call__(self, program: Program) -> PassResult:
@@ -98,6 +106,8 @@ class SplitFilters:
         filters = filters_in(module)
         blocks = filters // self.multiple
         parts = max(min(self.parts, blocks), 1)
+        if self.share is not None and parts == 2:
+            return [0, min(max(round(self.share * blocks), 1), blocks - 1) * self.multiple, filters]
         return [index * blocks // parts * self.multiple for index in range(parts)] + [filters]
 
     def _why_not(self, chain: Chain, bounds: Sequence[int], taken: set[str]) -> str | None:
@@ -108,6 +118,15 @@ class SplitFilters:
             if part_name(name, 0) in taken:
                 return f"there is a {part_name(name, 0)!r} already"
         return None
+
+
+def part_names(layer: str) -> tuple[str, str, str]:
+    """Return the names of the nodes that take the place of a layer in two parts: the parts, their concatenation."""
+    return part_name(layer, 0), part_name(layer, 1), _cat_name(layer)
+
+
+def _cat_name(layer: str) -> str:
+    return f"{layer}_cat"
 
 
 def _why_not(chain: Chain, uses: Counter[int]) -> str | None:
@@ -149,7 +168,7 @@ def _split(module: fx.GraphModule, chain: Chain, bounds: Sequence[int]) -> None:
         with graph.inserting_before(node):
             sources = [_part(module, node, source, index, *ranges[index]) for index, source in enumerate(sources)]
     with graph.inserting_before(chain[-1]):
-        whole = graph.create_node("call_function", torch.cat, (sources, axis), name=f"{chain[0].name}_cat")
+        whole = graph.create_node("call_function", torch.cat, (sources, axis), name=_cat_name(chain[0].name))
     chain[-1].replace_all_uses_with(whole)
     for node in reversed(chain):
         graph.erase_node(node)

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from hwcomp.calibration import RangeMethod, activation_ranges, observe
 from hwcomp.compaction import compact
 from hwcomp.default_passes import training_passes
-from hwcomp.groups import Groups
+from hwcomp.filter_splits import Built, built
+from hwcomp.groups import Groups, width_groups
 from hwcomp.program import Inputs, Program, run_passes
 from hwcomp.quantizer import QuantParams
 from hwcomp.search.joint_projection import Configuration
@@ -54,6 +56,7 @@ class Realiser:
         inputs: for calibration.
         ranges: how activation ranges are chosen before they are learned.
         recovery: trains.
+        multiple: channel counts that the target is fond of.
     """
 
     network: Program
@@ -63,12 +66,15 @@ class Realiser:
     inputs: tuple[Inputs, ...]
     ranges: RangeMethod
     recovery: Recovery
+    multiple: int = 1
 
-    def compacted(self, configuration: Configuration) -> Program:
-        """Return the network with the configuration's widths, untrained; its latency is that of the trained one."""
+    def built(self, configuration: Configuration) -> Built:
+        """Return the network of a configuration, untrained; its latency is that of the trained one."""
         scores = {group: self.scores[group] for group in configuration.widths if group in self.scores}
-        widths = {group: configuration.widths[group] for group in scores}
-        return compact(self.network, self.groups, best_channels(scores, widths))
+        kept = best_channels(scores, {group: configuration.widths[group] for group in scores})
+        narrow = compact(self.network, self.groups, kept)
+        left = {group: score[torch.tensor(kept[group])] for group, score in scores.items()}
+        return built(narrow, width_groups(narrow), left, configuration.assignment, self.multiple)
 
     def trained(self, configuration: Configuration, name: str, share: float, seed: int) -> Realised:
         """Return the network of a configuration after training with its true quantisers.
@@ -80,15 +86,16 @@ class Realiser:
             seed: of the order of the data and everything random.
         """
         recovery = replace(self.recovery, seed=seed)
-        source = recovery.recalibrated(self.compacted(configuration))
+        network = self.built(configuration)
+        source = recovery.recalibrated(network.network)
         joined = run_passes(source, training_passes(self.target))
         seen = observe(joined, self.inputs)
         params = activation_ranges(joined, seen, self.ranges, self.target.activation)
-        fixed = quantised(joined, configuration.assignment, params, weight_bits=self.target.weight_bits)
+        fixed = quantised(joined, network.assignment, params, weight_bits=self.target.weight_bits)
         trained, history = recovery(fixed, name, share=share, rate=RATE, goal=dict(configuration.widths))
         return Realised(
             network=weights_to_source(trained.module, fixed, source),
-            assignment=configuration.assignment,
+            assignment=network.assignment,
             params={**params, **learned_params(trained.module)},
             metric=history[-1].metric,
             history=history,

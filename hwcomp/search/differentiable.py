@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hwcomp.estimators import load_estimator
+from hwcomp.filter_splits import filter_ranks, filters_of
 from hwcomp.groups import Groups
 from hwcomp.joint_cost import JointTable
 from hwcomp.latency_terms import load_latency_term
@@ -98,8 +99,15 @@ def differentiable(task: SearchTask) -> Searched:
     Raises:
         InputError: there is no training data, or an option cannot be used.
     """
-    widths = Widths(groups=task.groups, choices=task.widths, ranks=_ranks(task.scores))
-    net = supernet(task.network, task.target, task.params, widths=widths)
+    ranks = _ranks(task.scores)
+    net = supernet(
+        task.network,
+        task.target,
+        task.params,
+        widths=Widths(groups=task.groups, choices=task.widths, ranks=ranks),
+        candidates={site.name: site.candidates for site in task.joint.table.space.free},
+        filter_ranks=filter_ranks(filters_of(task.network, task.groups), ranks),
+    )
     _begin_at_budget(task, net)
     recovery, options = task.recovery, task.options
     share = options.search_share

@@ -19,7 +19,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from hwcomp.cost import CostTable
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, reads_float, reads_integers, split_of, writes_integers
 from hwcomp.space import FOLLOWS_READERS
 
 TIME_LIMIT_S = 20.0
@@ -39,10 +39,17 @@ class Sensitivity:
     weights: Mapping[str, Mapping[str, float]]
     tensors: Mapping[str, float]
 
+    def of_weight(self, site: str, choice: str) -> float:
+        """Return the distance caused by a site's rounded weight; of two schemes, if not known, by shares of filters."""
+        known, split = self.weights.get(site, {}), split_of(choice)
+        if split is None or choice in known:
+            return known.get(choice, 0.0)
+        return split.share * known.get(split.first, 0.0) + (1 - split.share) * known.get(split.second, 0.0)
+
     def total(self, table: CostTable, assignment: Mapping[str, str]) -> float:
         """Return the sum over an assignment."""
         chosen = table.space.complete(assignment)
-        total = sum(self.weights.get(name, {}).get(choice, 0.0) for name, choice in chosen.items())
+        total = sum(self.of_weight(name, choice) for name, choice in chosen.items())
         for edge in table.space.edges:
             read = any(reads_integers(chosen.get(reader, FLOAT)) for reader in edge.readers)
             if read or writes_integers(chosen.get(edge.tensor, FLOAT)):
@@ -72,7 +79,7 @@ class _Problem:
         makers = {edge.tensor for edge in self.edges}
         for (name, candidate), column in self.column.items():
             self.latency[column] = scale * table.site_us[name][candidate]
-            self.distance[column] = sensitivity.weights.get(name, {}).get(candidate, 0.0)
+            self.distance[column] = sensitivity.of_weight(name, candidate)
             if writes_integers(candidate) and name in makers:
                 self.distance[column] += sensitivity.tensors.get(name, 0.0)
         for index, edge in enumerate(self.edges):
@@ -101,10 +108,9 @@ class _Problem:
         for index, edge in enumerate(self.edges):
             made = self._terms(edge.tensor, writes_integers)
             for reader in dict.fromkeys(edge.readers):
-                read = self._terms(reader, reads_integers)
-                change = {c: read.get(c, 0.0) - made.get(c, 0.0) for c in read.keys() | made.keys()}
-                add({self.quantize + index: 1.0} | {c: -v for c, v in change.items()}, 0, np.inf)
-                add({self.dequantize + index: 1.0} | change, 0, np.inf)
+                read, alone = self._terms(reader, reads_integers), self._terms(reader, _reads_integers_alone)
+                add({self.quantize + index: 1.0} | _difference(made, read), 0, np.inf)
+                add({self.dequantize + index: 1.0} | _difference(alone, made), 0, np.inf)
         for site in self.table.space.free:
             self._stays_float(site.name, add)
             if site.op in FOLLOWS_READERS:
@@ -129,7 +135,7 @@ class _Problem:
         if readers:
             terms = {self.column[name, FLOAT]: 1.0}
             for reader in readers:
-                terms |= self._terms(reader, reads_integers)
+                terms |= self._terms(reader, _reads_integers_alone)
             add(terms, -np.inf, len(readers))
 
     def _terms(self, name: str, integers: Callable[[str], bool]) -> dict[int, float]:
@@ -138,6 +144,14 @@ class _Problem:
     def assignment(self, solution: NDArray[np.float64]) -> dict[str, str]:
         """Return the choices of a solution."""
         return {name: choice for (name, choice), column in self.column.items() if solution[column] > 0.5}
+
+
+def _reads_integers_alone(choice: str) -> bool:
+    return not reads_float(choice)
+
+
+def _difference(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {column: one.get(column, 0.0) - other.get(column, 0.0) for column in one.keys() | other.keys()}
 
 
 def solve(

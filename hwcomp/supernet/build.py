@@ -56,6 +56,15 @@ class Widths:
     ranks: Mapping[str, Tensor]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What sites are made with; see `supernet`."""
+
+    weight_bits: int
+    noise: float
+    filter_ranks: Mapping[str, Tensor]
+
+
 def supernet(
     network: Program,
     target: Target,
@@ -63,6 +72,7 @@ def supernet(
     *,
     widths: Widths | None = None,
     candidates: Mapping[str, Sequence[str]] | None = None,
+    filter_ranks: Mapping[str, Tensor] | None = None,
     noise: float = 0.0,
 ) -> Supernet:
     """Return the supernet of a network, in eval mode.
@@ -76,7 +86,9 @@ def supernet(
         target: decides the candidates of each site.
         params: of every tensor, from `hwcomp.calibration` on the program of the default flow.
         widths: which are searched; None for none.
-        candidates: site -> schemes, in place of those of the target, also ones that are simulated, like "w4a4".
+        candidates: site -> schemes, in place of those of the target, also ones that are simulated, like "w4a4", and two
+            schemes for the filters of one layer, like "float:0.25+int8".
+        filter_ranks: site -> rank of each filter, 0 for the one that matters most; sites with two schemes need it.
         noise: share of the rounded weights that get noise in training, see `hwcomp.supernet.weights.round_weight`.
 
     Raises:
@@ -87,7 +99,8 @@ def supernet(
     program, left_out = joined, tuple[Note, ...]()
     if widths is not None:
         program, left_out = insert_width_choices(joined, source, widths.groups, widths.choices, widths.ranks)
-    program = _with_sites(program, _candidates(joined, candidates or {}), params, target.weight_bits, noise)
+    options = Options(weight_bits=target.weight_bits, noise=noise, filter_ranks=filter_ranks or {})
+    program = _with_sites(program, _candidates(joined, candidates or {}), params, options)
     program = _with_stores(program, joined, params)
     return Supernet(program=program, source=source, sites=tuple(sites_of(program.module)), left_out=left_out)
 
@@ -106,8 +119,7 @@ def _with_sites(
     program: Program,
     candidates: Mapping[str, Sequence[str]],
     params: Mapping[str, QuantParams],
-    weight_bits: int,
-    noise: float,
+    options: Options,
 ) -> Program:
     """Return the program with a site in place of each operator that has candidates."""
     result = program.fork()
@@ -121,7 +133,7 @@ def _with_sites(
         assert operator is not None
         site = PrecisionSite(
             node.name, operator, candidates[node.name], inputs=_inputs(node, candidates[node.name], params),
-            weight_bits=weight_bits, noise=noise, gate=gate,
+            weight_bits=options.weight_bits, noise=options.noise, gate=gate, ranks=options.filter_ranks.get(node.name),
         )  # fmt: skip
         path = fresh_name(result.module, f"{node.name}_site")
         result.module.add_submodule(path, in_mode_of(site, operator))

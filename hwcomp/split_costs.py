@@ -1,0 +1,103 @@
+"""What layers cost whose filters compute in two schemes, and which of them are worth having."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from hwcomp.entries import Profile
+from hwcomp.filter_splits import split_assignment, split_network
+from hwcomp.joint_cost import JointTable, at_full
+from hwcomp.passes.split_filters import part_names
+from hwcomp.program import Program
+from hwcomp.scheme import FLOAT, INT8, WEIGHT4, WEIGHT8, Split, writes_integers
+from hwcomp.space import Assignment
+from hwcomp.width_timing import Timer
+
+PAIRS = ((FLOAT, INT8.name), (WEIGHT8.name, WEIGHT4.name))
+"""Schemes that one layer may have together, the more precise one first."""
+
+TimerOf = Callable[[Assignment], Timer]
+"""Gives what times networks under an assignment."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitCost:
+    """What a layer of two schemes takes.
+
+    Attributes:
+        choice: the two schemes, as a candidate is named.
+        ratio: its latency by that of the same layer in the second scheme alone, with the concatenation and the changes
+            of format within it.
+    """
+
+    choice: str
+    ratio: float
+
+
+def timed_splits(
+    network: Program, joint: JointTable, layers: list[str], share: float, timer_of: TimerOf
+) -> dict[str, list[SplitCost]]:
+    """Time a network whose layers are all split against the same one whole, for each pair of schemes that it can have.
+
+    Args:
+        network: as traced, with all channels.
+        joint: tells the candidates of each layer.
+        layers: that may be split.
+        share: of the filters that the more precise scheme gets.
+        timer_of: times networks.
+    """
+    found: dict[str, list[SplitCost]] = {}
+    for first, second in PAIRS:
+        split = Split(first=first, share=share, second=second)
+        able = {site.name: split for site in joint.table.space.sites if {first, second} <= {*site.candidates}}
+        splits = {name: split for name in layers if name in able}
+        if not splits:
+            continue
+        whole = joint.table.space.everywhere(second)
+        in_parts = split_network(network, splits, joint.multiple)
+        wanted = split_assignment(in_parts, whole | dict.fromkeys(splits, str(split)))
+        alone, parts = timer_of(whole)(network), timer_of(wanted)(in_parts)
+        for layer in splits:
+            if part_names(layer)[0] in wanted:
+                ratio = _in_parts_us(layer, *parts) / max(_scale(*alone) * alone[0].site_us.get(layer, 0.0), 1e-9)
+                found.setdefault(layer, []).append(SplitCost(choice=str(split), ratio=ratio))
+    return found
+
+
+def _in_parts_us(layer: str, profile: Profile, latency_us: float) -> float:
+    names = part_names(layer)
+    sites = sum(profile.site_us.get(name, 0.0) for name in names)
+    conversions = sum(profile.tensor_us.get(name, 0.0) for name in names[:2])
+    return _scale(profile, latency_us) * (sites + conversions)
+
+
+def _scale(profile: Profile, latency_us: float) -> float:
+    """Return what makes the kernels of a network add up to its latency."""
+    return latency_us / max(profile.total_us, 1e-9)
+
+
+def with_splits(joint: JointTable, costs: Mapping[str, list[SplitCost]]) -> JointTable:
+    r"""Return the table with layers of two schemes as further candidates, where they pay.
+
+    They do where they are faster than the first scheme alone between layers in the second,
+
+    .. math:: t_{split} < t_{first} + q
+
+    with the change of format q behind it that the split layer does not need if it writes integers. Otherwise the whole
+    layer in the more precise scheme is both better and faster.
+    """
+    table, laws, times_us = joint.table, dict(joint.site_laws), dict(joint.table.site_us)
+    sites = []
+    for site in table.space.sites:
+        paying = dict[str, float]()
+        for cost in costs.get(site.name, []):
+            first, second = next(pair for pair in PAIRS if cost.choice.endswith(f"+{pair[1]}"))
+            us = cost.ratio * table.site_us[site.name][second]
+            saved_us = table.quantize_us.get(site.name, 0.0) if writes_integers(cost.choice) else 0.0
+            if table.site_us[site.name][second] < us < table.site_us[site.name][first] + saved_us:
+                paying[cost.choice] = us
+                law = at_full(joint.site_laws[site.name][second], us, joint.channels)
+                laws[site.name] = {**laws[site.name], cost.choice: law}
+        times_us[site.name] = {**times_us[site.name], **paying}
+        sites.append(replace(site, candidates=(*site.candidates, *paying)))
+    space = replace(table.space, sites=tuple(sites))
+    return replace(joint, table=replace(table, space=space, site_us=times_us), site_laws=laws)
