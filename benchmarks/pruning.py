@@ -42,7 +42,8 @@ from hwcomp.workload import Workload, load_workload, samples
 RATE, SCRATCH_RATE = 0.01, 0.1
 """Learning rates from a trained start and from fresh weights."""
 
-BATCH = 100
+NO_LIMIT = 1e9
+"""Norm of all gradients together that is never reached."""
 
 
 def small_from_scratch(shrink: Shrink) -> Shrunk:
@@ -60,8 +61,15 @@ def dense(shrink: Shrink) -> Shrunk:
     return Shrunk(network=trained, widths={}, history=history)
 
 
+def without_limit(shrink: Shrink) -> Shrunk:
+    """Return what asymptotic soft pruning makes of a network without the limit of its gradients."""
+    recovery = replace(shrink.recovery, options=shrink.options.model_copy(update={"clip": NO_LIMIT}))
+    return asymptotic_soft_filter_pruning(replace(shrink, recovery=recovery))
+
+
 METHODS: dict[str, tuple[Callable[[Shrink], Shrunk], str]] = {
     "asymptotic_soft_filter_pruning": (asymptotic_soft_filter_pruning, "l2"),
+    "asymptotic, gradients without limit": (without_limit, "l2"),
     "soft_filter_pruning": (soft_filter_pruning, "l2"),
     "uniform_pruning, l1": (uniform_pruning, "l1"),
     "uniform_pruning, random": (uniform_pruning, "random_control"),

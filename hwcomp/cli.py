@@ -75,6 +75,9 @@ def compile(  # noqa: A001 - the verb of the field
     epochs: Annotated[int | None, typer.Option(help="Of training; 10 if neither these nor minutes are given.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training: the schedule is planned to end then.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; the method's own if not given.")] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Largest norm of all gradients; the method's own if not given.")
+    ] = None,
     mixed_precision: Annotated[str, typer.Option(help="Of training: no, or bf16 where the processor has it.")] = "no",
     importance: Annotated[
         str | None, typer.Option(help="l1, l2, group_l2, batchnorm_scale, taylor, random_control or FILE.py:FUNCTION.")
@@ -110,7 +113,7 @@ def compile(  # noqa: A001 - the verb of the field
     options = commands.CompileOptions(
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
-        method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate,
+        method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip,
         mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
         recovery=recovery, estimator=estimator, latency_term=latency_term, search_share=search_share,
         filter_share=filter_share, search_order=search_order, controls=controls, seeds=seeds, pareto=pareto,

@@ -48,6 +48,7 @@ class CompileOptions:
     epochs: int | None
     minutes: float | None
     learning_rate: float | None
+    clip: float | None
     mixed_precision: str
     importance: str | None
     steps: int

@@ -130,6 +130,7 @@ class Shrinking(BaseModel):
         epochs: of training; with ``minutes``, the most of them.
         minutes: of training.
         learning_rate: the highest; None for the method's own.
+        clip: largest norm of all gradients together; None for the method's own.
         precision: "bf16" for mixed precision of the training: faster where the processor multiplies in it.
         importance: name of a function of `hwcomp.importance`, or ``path/to/file.py:function``; None for the method's.
         steps: how many times channels are removed, with training after each.
@@ -145,6 +146,7 @@ class Shrinking(BaseModel):
     epochs: Annotated[int, Field(ge=1)] | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
+    clip: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["no", "bf16"] = "no"
     importance: str | None = None
     steps: Annotated[int, Field(ge=1)] = 1

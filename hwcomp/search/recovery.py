@@ -71,7 +71,7 @@ class Recovery:
     reporter: Reporter
     taught: bool = True
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - options of `config`, too
         self,
         network: Program,
         method: str,
@@ -79,6 +79,7 @@ class Recovery:
         goal: Goal | None = None,
         share: float = 1.0,
         rate: float = 0.02,
+        clip: float | None = None,
         decay_all: bool = False,
         hooks: Hooks | None = None,
     ) -> tuple[Program, tuple[EpochRecord, ...]]:
@@ -90,13 +91,14 @@ class Recovery:
             goal: as JSON takes it: what the hooks work towards; a checkpoint of another goal is not used.
             share: of the epochs or minutes that the user gave.
             rate: learning rate, if the user gave none.
+            clip: largest norm of all gradients together, if the user gave none; None for no limit.
             decay_all: weights decay, and with it biases and normalisations too.
             hooks: of the method.
 
         Raises:
             InputError: there is no training data, or it cannot be used.
         """
-        config = self.config(share, rate, decay_all=decay_all)
+        config = self.config(share, rate, clip=clip, decay_all=decay_all)
         return self.run(network, method, config, goal=goal, hooks=hooks)
 
     def run(  # noqa: PLR0913 - each is a part that a method may bring
@@ -187,13 +189,16 @@ class Recovery:
         """Epochs that the user gave, or the default."""
         return self.options.epochs or DEFAULT_EPOCHS
 
-    def config(self, share: float = 1.0, rate: float = 0.02, *, decay_all: bool = False) -> TrainConfig:
+    def config(
+        self, share: float = 1.0, rate: float = 0.02, *, clip: float | None = None, decay_all: bool = False
+    ) -> TrainConfig:
         """Return the configuration of a share of the training; for the arguments see `__call__`."""
         epochs = None if self.options.minutes and not self.options.epochs else max(1, round(share * self.epochs))
         return TrainConfig(
             epochs=epochs,
             minutes=None if self.options.minutes is None else share * self.options.minutes,
             rate=self.options.learning_rate or rate,
+            clip=self.options.clip or clip,
             decay_all=decay_all,
             precision=self.options.precision,
             seed=self.seed,

@@ -15,6 +15,14 @@ from hwcomp.width_law import Widths
 SCRATCH_RATE, PRETRAINED_RATE = 0.1, 0.01
 """Learning rates: from a trained start a tenth, as in the experiments of [He2018]_."""
 
+CLIP = 5.0
+"""Largest norm of all gradients together.
+
+Behind a filter that is zero, BatchNorm divides by next to nothing: by the square root of its epsilon, which makes the
+gradient hundreds of times larger than that of other filters. Without a limit the filter grows past all the others in a
+few steps, is kept in the next epoch, and a trained one becomes zero in its place, again and again.
+"""
+
 Zero = Callable[[nn.Module, float], None]
 """Sets filters of a network to zero, in place, after a share of the training."""
 
@@ -49,6 +57,7 @@ def train_with_zeros(
         goal=goal,
         share=share,
         rate=learning_rate(shrink.options),
+        clip=CLIP,
         decay_all=True,
         hooks=Hooks(after_epoch=after_epoch),
     )

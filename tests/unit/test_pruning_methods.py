@@ -285,3 +285,23 @@ def test_scores_of_a_softly_pruned_channel_are_the_smallest(shrink: Shrink) -> N
     zeroing.zero_channels(module, shrink.groups, {"stem": [3, 5]})
     scores = shrink.scores()["stem"]
     assert set(np.argsort(scores.numpy(), kind="stable")[:2].tolist()) == {3, 5}
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "clip"),
+    [(soft_filter_pruning, None, 5.0), (soft_filter_pruning, 0.5, 0.5), (uniform_pruning, None, None)],
+)
+def test_gradients_are_limited_while_filters_are_zero(
+    shrink: Shrink,
+    monkeypatch: pytest.MonkeyPatch,
+    method: Callable[[Shrink], Shrunk],
+    given: float | None,
+    clip: float,
+) -> None:
+    """BatchNorm makes the gradient of a zero filter hundreds of times larger: it would outgrow the others at once."""
+    found: list[float | None] = []
+    real = Recovery.run
+    monkeypatch.setattr(Recovery, "run", lambda *args, **kw: (found.append(args[3].clip), real(*args, **kw))[1])
+    options = shrink.options.model_copy(update={"clip": given})
+    method(replace(shrink, options=options, recovery=replace(shrink.recovery, options=options)))
+    assert found[0] == clip
