@@ -43,8 +43,8 @@ class Realiser:
         self.network = trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval(), (torch.zeros(1, 3, 8, 8),))
         self.trainings: list[tuple[str, float, int]] = []
 
-    def compacted(self, configuration: Configuration) -> Any:
-        return configuration.widths
+    def built(self, configuration: Configuration) -> Any:
+        return SimpleNamespace(network=configuration.widths, assignment=configuration.assignment)
 
     def trained(self, configuration: Configuration, name: str, share: float, seed: int) -> Realised:
         self.trainings.append((name, share, seed))

@@ -20,9 +20,9 @@ CHANNELS = {"g": 8, "h": 6, "k": 4}
 WIDTHS = {"g": (2, 5, 8), "h": (3, 6)}
 SPACE = SearchSpace(
     sites=(
-        Site(name="a", op="conv2d", candidates=("float", "int8")),
+        Site(name="a", op="conv2d", candidates=("float", "int8", "float:0.25+int8")),
         Site(name="b", op="conv2d", candidates=("float", "int8", "int8_float_output")),
-        Site(name="c", op="add", candidates=("float", "int8")),
+        Site(name="c", op="conv2d", candidates=("float", "int8", "float:0.5+int8")),
         Site(name="d", op="softmax"),
     ),
     edges=(
@@ -117,7 +117,7 @@ def test_the_expectation_is_the_mean_over_everything_that_may_be_drawn(joint: Jo
 def test_the_gradient_is_that_of_finite_differences(joint: JointTable) -> None:
     """Of schemes and widths, also where a probability is zero or one."""
     probabilities, widths = drawn(0)
-    probabilities["a"] = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    probabilities["a"] = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     names, groups = list(probabilities), list(widths)
 
     def expected_us(*points: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def test_at_full_widths_it_is_the_table(joint: JointTable) -> None:
 
 def test_what_is_not_named_is_float(joint: JointTable) -> None:
     assert float(joint.expected_us({}, {})) == pytest.approx(joint.table.predict_us({}), rel=1e-6)
-    one = {"a": torch.tensor([0.0, 1.0])}
+    one = {"a": torch.tensor([0.0, 1.0, 0.0])}
     assert float(joint.expected_us(one, {})) == pytest.approx(joint.table.predict_us({"a": "int8"}), rel=1e-6)
 
 

@@ -12,7 +12,16 @@ from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.space import Edge, SearchSpace, Site
 
 BOTH = ("float", "int8")
-CANDIDATES = [("float",), BOTH, BOTH, (*BOTH, "int8_float_output"), ("float", "weight8")]
+SPLIT = "float:0.25+int8"
+CANDIDATES = [
+    ("float",),
+    BOTH,
+    BOTH,
+    (*BOTH, "int8_float_output"),
+    ("float", "weight8"),
+    (*BOTH, SPLIT),
+    (*BOTH, SPLIT),
+]
 SLACK = 1.002
 """The solver may stop within a thousandth of the optimum."""
 
@@ -39,7 +48,7 @@ def problem(seed: int) -> tuple[CostTable, Sensitivity]:
         dequantize_us={e.tensor: r.uniform(0, 3) for e in edges},
         correction=r.uniform(0.5, 2),
     )
-    weights = {s.name: {c: r.uniform(0.01, 1) for c in s.candidates if c != FLOAT} for s in sites}
+    weights = {s.name: {c: r.uniform(0.01, 1) for c in s.candidates if c not in (FLOAT, SPLIT)} for s in sites}
     return table, Sensitivity(weights=weights, tensors={e.tensor: r.uniform(0.01, 1) for e in edges})
 
 
