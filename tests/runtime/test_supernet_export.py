@@ -12,15 +12,19 @@ from torch import Tensor, nn
 from hwcomp import target
 from hwcomp.calibration import activation_ranges, observe
 from hwcomp.default_passes import default_passes, training_passes
+from hwcomp.filter_splits import built
 from hwcomp.fix import plan
+from hwcomp.groups import width_groups
 from hwcomp.kernels import search_space
 from hwcomp.lowering.onnx_export import export_float
 from hwcomp.lowering.qdq import insert_qdq
 from hwcomp.program import Program, run_passes
+from hwcomp.scheme import schemes_of, split_of
 from hwcomp.subject import to_bytes
 from hwcomp.supernet import learned_params, quantised, weights_to_source
 from hwcomp.supernet.quantisers import ActivationRounding
 from hwcomp.tracing import trace
+from hwcomp.width_timing import within
 
 TARGETS = {"uint8": "x86_64", "int8": "arm"}
 CLASSES = 5
@@ -65,15 +69,22 @@ def trained(program: Program, steps: int, rate: float) -> nn.Module:
 
 
 @pytest.mark.parametrize("activation", sorted(TARGETS))
-@pytest.mark.parametrize("scheme", ["int8", "int8_float_output"])
+@pytest.mark.parametrize("scheme", ["int8", "int8_float_output", "float:0.5+int8"])
 def test_the_runtime_computes_what_was_trained(activation: str, scheme: str) -> None:
     device = target.load(TARGETS[activation])
     inputs = batch(200)[0]
     network = Program(module=trained(trace(Small().eval(), (inputs,)), 30, 0.1), example_inputs=(inputs,))
     network = trace(network.module, (inputs,))
+    groups = width_groups(network)
+    wanted = search_space(run_passes(network, training_passes(device))).everywhere(schemes_of(scheme)[-1], "int8")
+    if split_of(scheme):
+        wanted |= dict.fromkeys(("stem", "point"), scheme)
+    scores = {group.name: torch.rand(group.channels) for group in groups.groups}
+    parts = built(network, groups, scores, wanted, 8)
+    network, assignment = parts.network, parts.assignment
     joined = run_passes(network, training_passes(device))
     params = activation_ranges(joined, observe(joined, [(batch(64)[0],)]), "minmax", activation)
-    assignment = search_space(joined).everywhere(scheme, "int8")
+    assignment = within(search_space(joined), assignment)
     form = quantised(joined, assignment, params, weight_bits=device.weight_bits)
     for index, part in enumerate(part for part in form.module.modules() if isinstance(part, ActivationRounding)):
         part.step.data *= 0.9 + 0.05 * (index % 4)  # as if they had been trained for long
@@ -88,6 +99,7 @@ def test_the_runtime_computes_what_was_trained(activation: str, scheme: str) -> 
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(to_bytes(graph), options, providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0]
+    assert any("stem_part0" in (node.name or "") for node in graph.graph) == bool(split_of(scheme))
     with torch.no_grad():
         expected = model(inputs).numpy()
     output = program.nodes[-1].all_input_nodes[0].name
