@@ -58,12 +58,18 @@ def timed_splits(
         alone, parts = timer_of(whole)(network), timer_of(wanted)(in_parts)
         for layer in splits:
             if part_names(layer)[0] in wanted:
-                ratio = _in_parts_us(layer, *parts) / max(_scale(*alone) * alone[0].site_us.get(layer, 0.0), 1e-9)
+                ratio = in_parts_us(layer, *parts) / max(whole_us(layer, *alone), 1e-9)
                 found.setdefault(layer, []).append(SplitCost(choice=str(split), ratio=ratio))
     return found
 
 
-def _in_parts_us(layer: str, profile: Profile, latency_us: float) -> float:
+def whole_us(layer: str, profile: Profile, latency_us: float) -> float:
+    """Return what a layer takes in a network that was profiled and timed as a whole."""
+    return _scale(profile, latency_us) * profile.site_us.get(layer, 0.0)
+
+
+def in_parts_us(layer: str, profile: Profile, latency_us: float) -> float:
+    """Return what a layer in two parts takes, with the concatenation and the changes of format behind its parts."""
     names = part_names(layer)
     sites = sum(profile.site_us.get(name, 0.0) for name in names)
     conversions = sum(profile.tensor_us.get(name, 0.0) for name in names[:2])
