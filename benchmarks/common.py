@@ -3,6 +3,9 @@
 import datetime as dt
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +35,33 @@ def hwcomp_command() -> str:
     import sys
 
     return os.fspath(Path(sys.executable).with_name("hwcomp"))
+
+
+def claim(path: Path) -> bool:
+    """Return whether a run is this process's: nobody has done it, or is doing it; its result goes to the path."""
+    lock = path.with_suffix(".lock")
+    if path.exists():
+        return False
+    try:
+        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        if Path(f"/proc/{lock.read_text() or 0}").exists():
+            return False
+        handle = os.open(lock, os.O_TRUNC | os.O_WRONLY)
+    with os.fdopen(handle, "w") as file:
+        file.write(str(os.getpid()))
+    return True
+
+
+@dataclass(frozen=True)
+class FewBatches:
+    """Training data of so many batches; every pass shuffles the whole anew, so passes differ."""
+
+    source: Callable[[], Iterable[Any]]
+    steps: int
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self.source(), self.steps)

@@ -10,15 +10,13 @@ kept in build/pruning and not repeated, so that several processes may share the 
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-from common import ROOT, save
+from common import ROOT, FewBatches, claim, save
 from rich.console import Console
 
 from hwcomp.config import Shrinking
@@ -82,9 +80,11 @@ def run(workload: Workload, method: str, rate: float, seed: int, options: argpar
     """Return the test accuracy of one training."""
     function, importance = METHODS[method]
     network = trace(workload.model, workload.example_inputs)
+    assert workload.train_data is not None
+    batches = partial(FewBatches, workload.train_data, options.steps)
     shrinking = Shrinking(rate=rate, epochs=options.epochs, learning_rate=RATE, precision=options.precision)
     recovery = Recovery(
-        workload=replace(workload, train_data=_short(workload, options.steps)),
+        workload=replace(workload, train_data=batches),
         validation=[],
         options=shrinking,
         folder=ROOT / "build" / "pruning" / "training",
@@ -109,21 +109,6 @@ def run(workload: Workload, method: str, rate: float, seed: int, options: argpar
         "macs_removed": 1 - macs_of(shrunk.network) / macs_of(network),
         "last_loss": shrunk.history[-1].loss,
     }
-
-
-def _short(workload: Workload, steps: int) -> Callable[[], Any]:
-    """Return training data of so many batches; every pass shuffles the whole anew, so passes differ."""
-    source = workload.train_data
-    assert source is not None
-
-    class Part:
-        def __len__(self) -> int:
-            return steps
-
-        def __iter__(self) -> Any:
-            return islice(source(), steps)
-
-    return Part
 
 
 def test_accuracy(workload: Workload, network: Program) -> float:
@@ -173,22 +158,6 @@ def main() -> None:
     for (method, rate), scores in grouped(runs).items():
         print(f"{method:32} {rate:.0%}  {np.mean(scores):.2f} +- {np.std(scores):.2f} % ({len(scores)} seeds)")
     print(save(f"pruning_{options.model}{mixed}", {"settings": settings, "original": original, "runs": runs}))
-
-
-def claim(path: Path) -> bool:
-    """Return whether a run is this process's: nobody has done it, or is doing it."""
-    lock = path.with_suffix(".lock")
-    if path.exists():
-        return False
-    try:
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        if Path(f"/proc/{lock.read_text() or 0}").exists():
-            return False
-        handle = os.open(lock, os.O_TRUNC | os.O_WRONLY)
-    with os.fdopen(handle, "w") as file:
-        file.write(str(os.getpid()))
-    return True
 
 
 def grouped(runs: list[dict[str, Any]]) -> dict[tuple[str, float], list[float]]:

@@ -14,10 +14,10 @@ from hwcomp.draft import Drafted, Drafts
 from hwcomp.joint_cost import JointTable
 from hwcomp.search.configurations import Realised, Realiser
 from hwcomp.search.controls import homogeneous, precision_alone, random_preference
-from hwcomp.search.joint_projection import Configuration, Preference, project
+from hwcomp.search.joint_projection import Configuration, Preference
 from hwcomp.search.knapsack import Sensitivity
 from hwcomp.search.records import SEARCHED, Entry
-from hwcomp.search.tilt import tilted
+from hwcomp.search.spend import spend
 from hwcomp.stages import Stages, digest
 
 Offer = Callable[[float], Configuration | None]
@@ -131,7 +131,7 @@ class Contest:
 
     def _likely(self, preference: Preference) -> Offer:
         """Return the most likely configurations of probabilities that are moved to each limit."""
-        return lambda limit_us: project(self.joint, tilted(self.joint, preference, limit_us), limit_us)
+        return lambda limit_us: spend(self.joint, preference, limit_us)
 
     def _entered(self, name: str, offer: Offer) -> Contestant | None:
         """Return what a source offers, found now or when the same command ran before."""

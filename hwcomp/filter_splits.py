@@ -57,9 +57,11 @@ def filter_ranks(filters: Mapping[str, Filters], ranks: Mapping[str, Tensor]) ->
 
     Args:
         filters: of a network.
-        ranks: group -> rank of each channel.
+        ranks: group -> rank of each channel; layers of other groups are left out.
     """
-    return {layer: ranks[own.group][torch.from_numpy(own.channels)] for layer, own in filters.items()}
+    return {
+        layer: ranks[own.group][torch.from_numpy(own.channels)] for layer, own in filters.items() if own.group in ranks
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -106,6 +106,7 @@ def differentiable(task: SearchTask) -> Searched:
         task.params,
         widths=Widths(groups=task.groups, choices=task.widths, ranks=ranks),
         candidates={site.name: site.candidates for site in task.joint.table.space.free},
+        alone=True,
         filter_ranks=filter_ranks(filters_of(task.network, task.groups), ranks),
     )
     _begin_at_budget(task, net)

@@ -65,13 +65,14 @@ class Options:
     filter_ranks: Mapping[str, Tensor]
 
 
-def supernet(
+def supernet(  # noqa: PLR0913 - each is a part of the space that a search may leave out
     network: Program,
     target: Target,
     params: Mapping[str, QuantParams],
     *,
     widths: Widths | None = None,
     candidates: Mapping[str, Sequence[str]] | None = None,
+    alone: bool = False,
     filter_ranks: Mapping[str, Tensor] | None = None,
     noise: float = 0.0,
 ) -> Supernet:
@@ -88,6 +89,7 @@ def supernet(
         widths: which are searched; None for none.
         candidates: site -> schemes, in place of those of the target, also ones that are simulated, like "w4a4", and two
             schemes for the filters of one layer, like "float:0.25+int8".
+        alone: whether only the sites that have candidates here choose; the others stay float.
         filter_ranks: site -> rank of each filter, 0 for the one that matters most; sites with two schemes need it.
         noise: share of the rounded weights that get noise in training, see `hwcomp.supernet.weights.round_weight`.
 
@@ -100,18 +102,18 @@ def supernet(
     if widths is not None:
         program, left_out = insert_width_choices(joined, source, widths.groups, widths.choices, widths.ranks)
     options = Options(weight_bits=target.weight_bits, noise=noise, filter_ranks=filter_ranks or {})
-    program = _with_sites(program, _candidates(joined, candidates or {}), params, options)
+    program = _with_sites(program, _candidates(joined, candidates or {}, alone=alone), params, options)
     program = _with_stores(program, joined, params)
     return Supernet(program=program, source=source, sites=tuple(sites_of(program.module)), left_out=left_out)
 
 
-def _candidates(joined: Program, asked: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+def _candidates(joined: Program, asked: Mapping[str, Sequence[str]], *, alone: bool) -> dict[str, Sequence[str]]:
     """Return the schemes of each site that has a choice."""
     modules = {node.name: module_of(node) for node in joined.nodes}
     for name, schemes in asked.items():
         if modules.get(name) is None or not schemes:
             raise InputError(f"No operator '{name}' can choose between {list(schemes)}; name an operator and schemes.")
-    own = {name: module.candidates for name, module in modules.items() if isinstance(module, Choice)}
+    own = {name: module.candidates for name, module in modules.items() if isinstance(module, Choice) and not alone}
     return {**own, **asked}
 
 
