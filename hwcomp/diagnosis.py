@@ -94,7 +94,8 @@ def report_reach(
     context = Context(
         prepared=prepared, workload=workload, config=config, stages=stages, reporter=reporter, threads=threads
     )
-    table = make_bench(context).cost_table()
+    with make_bench(context) as bench:
+        table = bench.cost_table()
     nothing = Sensitivity(weights={}, tensors={})
     fastest = solve(table, nothing)
     slowest = max(table.predict_us(space.everywhere(scheme)) for scheme in ("int8", "weight8", "weight4"))

@@ -1,6 +1,7 @@
 """The whole flow, from a workload to an artifact with the proof of its speed, in one function: `compile_workload`."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,28 +68,31 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
         workload=workload, network=network, original=original, target=target, config=config,
         stages=Stages(cache_root()), reporter=reporter,
     )  # fmt: skip
-    proposed = proposals(job)
-    attempts = [_compiled(job, next(proposed))]
-    while (following := _answer(proposed, attempts[-1])) is not None:
-        attempts.append(_compiled(job, following))
+    with ExitStack() as benches:
+        proposed = proposals(job)
+        attempts = [_compiled(job, next(proposed), benches)]
+        while (following := _answer(proposed, attempts[-1])) is not None:
+            attempts.append(_compiled(job, following, benches))
 
-    front = [_written(job, folder / FRONT / str(number), one) for number, one in enumerate(easier(attempts), 1)]
-    manifest = _written(job, folder, best_of(attempts), front)
+        front = [_written(job, folder / FRONT / str(number), one) for number, one in enumerate(easier(attempts), 1)]
+        manifest = _written(job, folder, best_of(attempts), front)
     if not manifest.budget.met:
         raise BudgetError(_missed(manifest, folder, config), manifest)
     return Result(artifact=folder, report=manifest)
 
 
-def _compiled(job: Job, shrunk: Shrunk) -> Attempt:
-    """Choose the precision of a network by measurement, or take the one it was trained with, and measure that."""
+def _compiled(job: Job, shrunk: Shrunk, benches: ExitStack) -> Attempt:
+    """Choose the precision of a network by measurement, or take the one it was trained with, and measure that.
+
+    Its bench stays open for what a method may time there later.
+    """
     job = job if shrunk.budget is None else job.under(shrunk.budget)
     prepared = _prepared(job, shrunk)
-    bench = make_bench(
-        Context(
-            prepared=prepared, workload=job.workload, config=job.config, stages=job.stages, reporter=job.reporter,
-            threads=job.threads,
-        )
+    context = Context(
+        prepared=prepared, workload=job.workload, config=job.config, stages=job.stages, reporter=job.reporter,
+        threads=job.threads,
     )  # fmt: skip
+    bench = benches.enter_context(make_bench(context))
     table = bench.cost_table()
     sensitivity = bench.sensitivity()
     bench.report_reach(table)

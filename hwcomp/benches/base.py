@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
@@ -21,6 +21,9 @@ from hwcomp.search.sensitivity import sensitivity
 from hwcomp.space import Assignment
 from hwcomp.stages import Stages, digest
 from hwcomp.workload import Workload
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DISTANCE_INPUTS = 16
 SENSITIVITY_INPUTS = 8
@@ -93,7 +96,7 @@ class Context:
 
 
 class Bench(ABC):
-    """Fills the cost table, checks candidates and gives the final numbers for one device.
+    """Fills the cost table, checks candidates and gives the final numbers for one device; use it in a ``with``.
 
     Attributes:
         context: what it works with.
@@ -120,6 +123,17 @@ class Bench(ABC):
     @abstractmethod
     def conclude(self, tried: list[Candidate]) -> Final:
         """Return the last of the candidates, or the float baseline if that is not beaten, with its final numbers."""
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Let go of what was held."""
+
+    @final
+    def __enter__(self) -> "Self":
+        return self
+
+    @final
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def remarks(self) -> list[str]:
         """Return what is to be known of the measurements, one sentence each."""

@@ -98,6 +98,10 @@ class MeasuredBench(Bench):
             stage.note(remark)
         return self._finished(best, timed, name)
 
+    def close(self) -> None:
+        """Close the device."""
+        self.device.close()
+
     def remarks(self) -> list[str]:
         """Return what the device has to say about its measurements."""
         return self.device.remarks()
