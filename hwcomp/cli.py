@@ -90,6 +90,9 @@ def compile(  # noqa: A001 - the verb of the field
     paper: Annotated[
         bool, typer.Option("--paper", help="Soft pruning of each layer for itself, to compare with papers.")
     ] = False,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for curves of the training, for TensorBoard.")
+    ] = None,
     estimator: Annotated[
         str, typer.Option(help="How the search gets its gradients: a name of docs/estimators.md, or FILE.py:CLASS.")
     ] = "weight_mixture",
@@ -115,8 +118,9 @@ def compile(  # noqa: A001 - the verb of the field
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
         method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip,
         mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
-        recovery=recovery, estimator=estimator, latency_term=latency_term, search_share=search_share,
-        filter_share=filter_share, search_order=search_order, controls=controls, seeds=seeds, pareto=pareto,
+        recovery=recovery, tensorboard=tensorboard, estimator=estimator, latency_term=latency_term,
+        search_share=search_share, filter_share=filter_share, search_order=search_order, controls=controls,
+        seeds=seeds, pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

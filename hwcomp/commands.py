@@ -55,6 +55,7 @@ class CompileOptions:
     from_scratch: bool
     paper: bool
     recovery: float
+    tensorboard: Path | None
     estimator: str
     latency_term: str
     search_share: float

@@ -137,6 +137,7 @@ class Shrinking(BaseModel):
         from_scratch: start from fresh weights instead of the given ones.
         recovery: share of the training that soft pruning leaves for after the zero filters were removed; the papers
             have none, but long schedules.
+        tensorboard: folder for event files of TensorBoard; None for none.
         paper: soft pruning of every layer for itself, as the papers do to count; nothing gets faster.
     """
 
@@ -152,6 +153,7 @@ class Shrinking(BaseModel):
     steps: Annotated[int, Field(ge=1)] = 1
     from_scratch: bool = False
     recovery: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    tensorboard: Path | None = None
     paper: bool = False
 
     @property

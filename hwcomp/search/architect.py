@@ -40,7 +40,9 @@ class Architect:
     @property
     def hooks(self) -> Hooks:
         """What the training loop calls."""
-        return Hooks(after_step=self._step, after_epoch=self._epoch, save=self._save, restore=self._restore)
+        return Hooks(
+            after_step=self._step, after_epoch=self._epoch, save=self._save, restore=self._restore, watch=self._watch
+        )
 
     def _step(self, state: TrainState) -> None:
         relaxation, clock = self._relaxation, self._relaxation.clock
@@ -85,6 +87,13 @@ class Architect:
             f"{self._relaxation.budget_us / 1e3:.3g} ms, multiplier {record.multiplier:.3g}, entropy "
             f"{record.entropy:.2f}, loss {record.loss:.3f}"
         )
+
+    def _watch(self, state: TrainState) -> Mapping[str, float]:
+        return {
+            "search/expected_by_budget": self._expected_us(state.model) / self._relaxation.budget_us,
+            "search/multiplier": float(self._relaxation.term.state().reshape(-1)[:1].sum()),
+            "search/entropy": entropy(state.model),
+        }
 
     def _optimiser(self, model: nn.Module) -> Adam:
         if self._adam is None:

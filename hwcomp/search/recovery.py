@@ -1,6 +1,7 @@
 """Training between and after the steps of a method, with the float original as the teacher."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from hwcomp.digests import model_digest
 from hwcomp.importance import gather_gradients
 from hwcomp.passes.recalibrate_batchnorm import RecalibrateBatchnorm
 from hwcomp.program import Inputs, Program
+from hwcomp.search.board import Board
 from hwcomp.search.same_graph import replaced
 from hwcomp.stages import digest
 from hwcomp.train import (
@@ -130,20 +132,24 @@ class Recovery:
         Raises:
             InputError: there is no training data, or it cannot be used.
         """
-        stage = self.reporter.stage("Train")
+        stage, hooks = self.reporter.stage("Train"), hooks or Hooks()
         key = self._key(method, goal or {}, config)
-        trained = train(
-            network.module,
-            data or self.data(),
-            config,
-            objective=objective or self.objective(config),
-            hooks=hooks or Hooks(),
-            validation=self._validation() if validation else None,
-            checkpoint=self.folder / f"{_digest_of(network)}-{key}.safetensors",
-            key=key,
-            stage=stage,
-            optimiser=optimiser,
-        )
+        folder = self.options.tensorboard
+        with nullcontext() if folder is None else Board(folder, method) as board:
+            trained = train(
+                network.module,
+                data or self.data(),
+                config,
+                objective=objective or self.objective(config),
+                hooks=hooks if board is None else board.watching(hooks),
+                validation=self._validation() if validation else None,
+                checkpoint=self.folder / f"{_digest_of(network)}-{key}.safetensors",
+                key=key,
+                stage=stage,
+                optimiser=optimiser,
+            )
+            if board is not None:
+                board.write_epochs(trained.history)
         stage.done(_described(trained, method))
         return replaced(network, trained.model), trained.history
 
@@ -207,7 +213,8 @@ class Recovery:
     def _key(self, method: str, goal: Goal, config: TrainConfig) -> str:
         """Return a hash of what decides the result but the network itself."""
         teacher = model_digest(self.workload.model) if self.taught else None
-        return digest(method, list(self.options), dict(goal), config.facts(), teacher)
+        options = self.options.model_dump(exclude={"tensorboard"})
+        return digest(method, options, dict(goal), config.facts(), teacher)
 
     def _batches(self, count: int) -> list[tuple[Inputs, Any]]:
         """Return the first batches of the first epoch."""

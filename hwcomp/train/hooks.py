@@ -44,6 +44,10 @@ def _no_tensors() -> Mapping[str, Tensor]:
     return {}
 
 
+def _no_values(state: TrainState) -> Mapping[str, float]:  # noqa: ARG001 - what a hook is called with
+    return {}
+
+
 def _forget(tensors: Mapping[str, Tensor]) -> None:
     """Take nothing back."""
 
@@ -59,9 +63,11 @@ class Hooks:
         after_epoch: after the last step of an epoch, before validation.
         save: gives the tensors that the method keeps outside of the network, for checkpoints.
         restore: takes them back.
+        watch: gives numbers worth watching, name -> value, where somebody watches.
     """
 
     after_step: Callable[[TrainState], None] = _nothing
     after_epoch: Callable[[TrainState], None] = _nothing
     save: Callable[[], Mapping[str, Tensor]] = _no_tensors
     restore: Callable[[Mapping[str, Tensor]], None] = _forget
+    watch: Callable[[TrainState], Mapping[str, float]] = _no_values

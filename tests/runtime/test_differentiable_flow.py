@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from searching import BRIEF, SOURCE, Command
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 
@@ -19,7 +20,7 @@ from torch import nn
 def brief(tmp_path_factory: pytest.TempPathFactory) -> tuple[Command, dict[str, Any]]:
     """A search, and its manifest; others use its cache, for what is exported and timed is the same."""
     command = Command(tmp_path_factory.mktemp("brief"), tmp_path_factory.mktemp("cache")).write(SOURCE)
-    return command, command.compile(*BRIEF)
+    return command, command.compile(*BRIEF, "--tensorboard", "curves")
 
 
 @pytest.fixture
@@ -71,6 +72,20 @@ def test_a_budget_gives_widths_and_precision(brief: tuple[Command, dict[str, Any
     assert all(0 <= record["entropy"] <= 1 and record["expected_us"] > 0 for record in manifest["search"])
     assert [record["epoch"] for record in manifest["training"]] == [1, 2, 3, 4, 5, 6]
     assert (command.folder / "out" / "report.html").is_file()
+
+
+def test_the_search_can_be_watched(brief: tuple[Command, dict[str, Any]]) -> None:
+    folder = brief[0].folder / "curves" / "differentiable"
+    curves = EventAccumulator(str(folder)).Reload()
+    assert {"search/expected_by_budget", "search/multiplier", "search/entropy", "train/loss", "train/rate"} <= {
+        *curves.Tags()["scalars"]
+    }
+    assert [point.step for point in curves.Scalars("epoch/loss")] == [1, 2, 3]
+    entropies = [point.value for point in curves.Scalars("search/entropy")]
+    assert len(entropies) >= 2
+    assert all(0 <= one <= 1 for one in entropies)
+    trained = EventAccumulator(str(folder.parent / "differentiable_searched")).Reload()
+    assert len(trained.Scalars("epoch/metric")) == 3
 
 
 def test_what_was_trained_is_what_runs(brief: tuple[Command, dict[str, Any]]) -> None:
