@@ -25,6 +25,7 @@ from hwcomp.program import Inputs
 from hwcomp.search.unrolled import Unrolled
 from hwcomp.supernet import WidthSite, logits_of, set_coefficients, sites_of, weight_parameters
 from hwcomp.train.objective import Objective
+from hwcomp.train.processes import Processes
 
 Half = tuple[Inputs, Any]
 """One batch: inputs and targets."""
@@ -120,7 +121,12 @@ class Relaxation:
 
         if self.order == 1:
             return self.estimator.gradients(loss_on(held), logits, draw)
-        step = Unrolled(weights=weight_parameters(model), rate=self.clock.rate, weight_decay=self.weight_decay)
+        step = Unrolled(
+            weights=weight_parameters(model),
+            rate=self.clock.rate,
+            weight_decay=self.weight_decay,
+            average=Processes().averaged,
+        )
         return step.gradients(self.estimator, loss_on(train), loss_on(held), logits, draw)
 
 

@@ -30,11 +30,14 @@ class Unrolled:
         weights: of the network; they are changed on the way and put back.
         rate: of the weights' optimiser.
         weight_decay: likewise.
+        average: of gradients over the processes, so that all look through the same step; their shares of a batch are
+            taken to be equal.
     """
 
     weights: Sequence[Tensor]
     rate: float
     weight_decay: float
+    average: Callable[[Sequence[Tensor]], list[Tensor]] = list
 
     def gradients(
         self, estimator: Estimator, train: Loss, held: Loss, logits: Mapping[str, Tensor], draw: Draw
@@ -56,7 +59,7 @@ class Unrolled:
         return {name: first[name] - scale * (above[name] - below[name]) for name in first}, value
 
     def _by_weights(self, loss: Loss, coefficients: Mapping[str, Tensor]) -> list[Tensor]:
-        return list(
+        return self.average(
             torch.autograd.grad(loss(coefficients), list(self.weights), allow_unused=True, materialize_grads=True)
         )
 

@@ -87,6 +87,14 @@ class Processes:
         dist.all_reduce(there)
         return there
 
+    def averaged(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the means of tensors over the processes; the same shapes in all of them."""
+        if self.count == 1 or not tensors:
+            return list(tensors)
+        flat = self.summed(torch.cat([tensor.reshape(-1) for tensor in tensors])) / self.count
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+
     def agreed(self, value: T) -> T:
         """Return the main process's value in all of them."""
         if self.count == 1:
