@@ -23,6 +23,7 @@ from hwcomp.train import (
     EpochRecord,
     Hooks,
     Objective,
+    Schedule,
     TrainConfig,
     TrainData,
     Trained,
@@ -83,6 +84,7 @@ class Recovery:
         rate: float = 0.02,
         clip: float | None = None,
         decay_all: bool = False,
+        schedule: Schedule = "cosine",
         hooks: Hooks | None = None,
     ) -> tuple[Program, tuple[EpochRecord, ...]]:
         """Return the trained network and what happened in each epoch.
@@ -95,12 +97,13 @@ class Recovery:
             rate: learning rate, if the user gave none.
             clip: largest norm of all gradients together, if the user gave none; None for no limit.
             decay_all: weights decay, and with it biases and normalisations too.
+            schedule: of the learning rate.
             hooks: of the method.
 
         Raises:
             InputError: there is no training data, or it cannot be used.
         """
-        config = self.config(share, rate, clip=clip, decay_all=decay_all)
+        config = self.config(share, rate, clip=clip, decay_all=decay_all, schedule=schedule)
         return self.run(network, method, config, goal=goal, hooks=hooks)
 
     def run(  # noqa: PLR0913 - each is a part that a method may bring
@@ -196,7 +199,13 @@ class Recovery:
         return self.options.epochs or DEFAULT_EPOCHS
 
     def config(
-        self, share: float = 1.0, rate: float = 0.02, *, clip: float | None = None, decay_all: bool = False
+        self,
+        share: float = 1.0,
+        rate: float = 0.02,
+        *,
+        clip: float | None = None,
+        decay_all: bool = False,
+        schedule: Schedule = "cosine",
     ) -> TrainConfig:
         """Return the configuration of a share of the training; for the arguments see `__call__`."""
         epochs = None if self.options.minutes and not self.options.epochs else max(1, round(share * self.epochs))
@@ -206,6 +215,7 @@ class Recovery:
             rate=self.options.learning_rate or rate,
             clip=self.options.clip or clip,
             decay_all=decay_all,
+            schedule=schedule,
             precision=self.options.precision,
             seed=self.seed,
         )

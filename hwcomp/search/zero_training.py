@@ -37,7 +37,7 @@ def train_with_zeros(
         method: for reports and checkpoints.
         zero: is also told of the moving average, if there is one.
         goal: widths that ``zero`` works towards; without, ``method`` and the options must tell.
-        share: of the epochs or minutes that the user gave.
+        share: of the epochs or minutes that the user gave; if a training follows, the learning rate falls in that one.
 
     Raises:
         InputError: there is no training data, or it cannot be used.
@@ -58,6 +58,7 @@ def train_with_zeros(
         share=share,
         rate=learning_rate(shrink.options),
         clip=CLIP,
+        schedule="cosine" if share == 1 else "constant",
         decay_all=True,
         hooks=Hooks(after_epoch=after_epoch),
     )

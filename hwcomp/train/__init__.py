@@ -1,6 +1,6 @@
 """The training loop that every method shares."""
 
-from hwcomp.train.config import TrainConfig
+from hwcomp.train.config import Schedule, TrainConfig
 from hwcomp.train.feed import TrainData
 from hwcomp.train.hooks import Hooks, TrainState
 from hwcomp.train.objective import Objective, TaskObjective, task_objective
@@ -12,6 +12,7 @@ __all__ = [
     "EpochRecord",
     "Hooks",
     "Objective",
+    "Schedule",
     "TaskObjective",
     "TrainConfig",
     "TrainData",

@@ -13,6 +13,10 @@ CHOICES = {
 }
 
 
+Schedule = Literal["cosine", "one_cycle", "constant"]
+"""How the learning rate goes, see `TrainConfig`."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """Options of the training loop, checked.
@@ -47,7 +51,7 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     decay_all: bool = False
-    schedule: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     warmup: float = 0.0
     clip: float | None = None
     ema: float | None = None
