@@ -67,6 +67,7 @@ def test_interrupted_killed_and_finished(ready: Any) -> None:
     assert {"model.onnx", "manifest.json", "report.html"} <= {path.name for path in (ready.folder / "out").iterdir()}
 
 
+@pytest.mark.slow
 def test_damaged_results_are_made_again(ready: Any) -> None:
     """Cut off, emptied or overwritten: what is in the cache is checked, and the outcome is the same."""
     command = (*COMMAND, "--target", "arm")

@@ -144,6 +144,7 @@ def test_an_interrupted_profile_keeps_its_rows_and_goes_on(cli: Any) -> None:
         assert after[str(sorted(row.assignment.items()))] == row
 
 
+@pytest.mark.slow
 def test_a_general_profile_ends_with_the_time(cli: Any) -> None:
     """In a sentence: a model and what it is worth, or that there are too few kernels for one; rows are kept."""
     done = cli("profile", "--target", "host", "--threads", 1, "--minutes", 0.2)
@@ -181,6 +182,7 @@ def test_another_device_than_the_target_is_refused(cli: Any) -> None:
     assert not cli.store.exists() or not Store(cli.store).settings()
 
 
+@pytest.mark.slow
 def test_the_brave_may_measure_another_device(cli: Any) -> None:
     """Under its own name: the rows are never taken for those of the target."""
     cli.write(MODEL)

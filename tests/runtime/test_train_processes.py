@@ -84,6 +84,7 @@ def outcomes(folder: Path, processes: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_two_processes_do_as_one_also_when_they_were_interrupted(tmp_path: Path) -> None:
     run(tmp_path / "one", 1)
     assert run(tmp_path / "two", 2, stop=21) != 0
