@@ -65,6 +65,7 @@ bench-pruning: $(STAMP) ## Measure what pruning costs in accuracy (hours; HWCOMP
 bench-search: $(STAMP) ## Measure what a search costs and whether it wins (hours; HWCOMP_CIFAR10 must name the data)
 	$(BIN)/python benchmarks/search_cost.py
 	$(BIN)/python benchmarks/search_contest.py
+	$(BIN)/python benchmarks/search_budgets.py
 	$(BIN)/python benchmarks/bit_widths.py
 	$(BIN)/python benchmarks/filter_splits.py
 

@@ -16,20 +16,18 @@ from hwcomp.default_passes import default_passes
 from hwcomp.design import INTEGERS
 from hwcomp.devices import open_device
 from hwcomp.devices.base import Device
-from hwcomp.entries import Profile
-from hwcomp.filter_splits import filters_of, split_assignment, split_network
+from hwcomp.filter_splits import filters_of
 from hwcomp.groups import width_groups
 from hwcomp.kernels import search_space
-from hwcomp.program import Program, run_passes
-from hwcomp.scheme import FLOAT, Split
+from hwcomp.program import run_passes
 from hwcomp.space import Assignment
-from hwcomp.split_costs import in_parts_us, whole_us
+from hwcomp.split_costs import timed_splits, whole_us
 from hwcomp.tracing import trace
 from hwcomp.width_timing import DeviceTimer
 from hwcomp.workload import load_workload
 
 MODELS = ("cifar10/model.py:resnet20", "imagenet_shapes/model.py:resnet18")
-ROUNDS = 3
+ROUNDS, MULTIPLE = 3, 8
 
 
 def measure(device: Device, name: str, share: float, threads: int) -> dict[str, dict[str, float]]:
@@ -37,26 +35,24 @@ def measure(device: Device, name: str, share: float, threads: int) -> dict[str, 
     workload, host = load_workload(f"{ROOT}/examples/{name}"), target.load("host")
     network = trace(workload.model, workload.example_inputs)
     space = search_space(run_passes(network, default_passes(host)))
-    able = {site.name for site in space.sites if INTEGERS in site.candidates}
-    split = Split(first=FLOAT, share=share, second=INTEGERS)
-    splits = {layer: split for layer in filters_of(network, width_groups(network)) if layer in able}
-    in_parts = split_network(network, splits, multiple=8)
-    integers = space.everywhere(INTEGERS)
-    mixed = split_assignment(in_parts, integers | dict.fromkeys(splits, str(split)))
-    layers = [layer for layer in splits if layer not in mixed]
+    layers = list(filters_of(network, width_groups(network)))
 
-    def timed(program: Program, assignment: Assignment) -> tuple[Profile, float]:
-        return DeviceTimer(device=device, target=host, threads=threads, assignment=assignment)(program)
+    def timer_of(assignment: Assignment) -> DeviceTimer:
+        return DeviceTimer(device=device, target=host, threads=threads, assignment=assignment)
 
-    found: dict[str, list[tuple[float, float]]] = {layer: [] for layer in layers}
+    rounds = []
     for _ in range(ROUNDS):
-        alone, floats, parts = timed(network, integers), timed(network, {}), timed(in_parts, mixed)
-        for layer in layers:
-            unit = whole_us(layer, *alone)
-            found[layer].append((in_parts_us(layer, *parts) / unit, whole_us(layer, *floats) / unit))
+        splits = timed_splits(network, space, layers, share, MULTIPLE, timer_of)
+        integers, floats = timer_of(space.everywhere(INTEGERS))(network), timer_of({})(network)
+        rounds.append(
+            {
+                layer: (costs[0].ratio, whole_us(layer, *floats) / whole_us(layer, *integers))
+                for layer, costs in splits.items()
+            }
+        )
     return {
-        layer: {"split": median(s for s, _ in rounds), "float": median(f for _, f in rounds)}
-        for layer, rounds in found.items()
+        layer: {"split": median(one[layer][0] for one in rounds), "float": median(one[layer][1] for one in rounds)}
+        for layer in rounds[0]
     }
 
 

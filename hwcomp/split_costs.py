@@ -1,6 +1,6 @@
 """What layers cost whose filters compute in two schemes, and which of them are worth having."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwcomp.entries import Profile
@@ -8,8 +8,8 @@ from hwcomp.filter_splits import split_assignment, split_network
 from hwcomp.joint_cost import JointTable, at_full
 from hwcomp.passes.split_filters import part_names
 from hwcomp.program import Program
-from hwcomp.scheme import FLOAT, INT8, WEIGHT4, WEIGHT8, Split, writes_integers
-from hwcomp.space import Assignment
+from hwcomp.scheme import FLOAT, INT8, WEIGHT4, WEIGHT8, Split, schemes_of, writes_integers
+from hwcomp.space import Assignment, SearchSpace
 from hwcomp.width_timing import Timer
 
 PAIRS = ((FLOAT, INT8.name), (WEIGHT8.name, WEIGHT4.name))
@@ -34,31 +34,32 @@ class SplitCost:
 
 
 def timed_splits(
-    network: Program, joint: JointTable, layers: list[str], share: float, timer_of: TimerOf
+    network: Program, space: SearchSpace, layers: Sequence[str], share: float, multiple: int, timer_of: TimerOf
 ) -> dict[str, list[SplitCost]]:
     """Time a network whose layers are all split against the same one whole, for each pair of schemes that it can have.
 
     Args:
         network: as traced, with all channels.
-        joint: tells the candidates of each layer.
+        space: of the network after the default passes; tells the candidates of each layer.
         layers: that may be split.
         share: of the filters that the more precise scheme gets.
+        multiple: channel counts that the target is fond of; parts begin at multiples of it.
         timer_of: times networks.
     """
     found: dict[str, list[SplitCost]] = {}
     for first, second in PAIRS:
         split = Split(first=first, share=share, second=second)
-        able = {site.name: split for site in joint.table.space.sites if {first, second} <= {*site.candidates}}
+        able = {site.name: split for site in space.sites if {first, second} <= {*site.candidates}}
         splits = {name: split for name in layers if name in able}
         if not splits:
             continue
-        whole = joint.table.space.everywhere(second)
-        in_parts = split_network(network, splits, joint.multiple)
+        whole = space.everywhere(second)
+        in_parts = split_network(network, splits, multiple)
         wanted = split_assignment(in_parts, whole | dict.fromkeys(splits, str(split)))
         alone, parts = timer_of(whole)(network), timer_of(wanted)(in_parts)
         for layer in splits:
             if part_names(layer)[0] in wanted:
-                ratio = in_parts_us(layer, *parts) / max(whole_us(layer, *alone), 1e-9)
+                ratio = _in_parts_us(layer, *parts) / max(whole_us(layer, *alone), 1e-9)
                 found.setdefault(layer, []).append(SplitCost(choice=str(split), ratio=ratio))
     return found
 
@@ -68,7 +69,7 @@ def whole_us(layer: str, profile: Profile, latency_us: float) -> float:
     return _scale(profile, latency_us) * profile.site_us.get(layer, 0.0)
 
 
-def in_parts_us(layer: str, profile: Profile, latency_us: float) -> float:
+def _in_parts_us(layer: str, profile: Profile, latency_us: float) -> float:
     """Return what a layer in two parts takes, with the concatenation and the changes of format behind its parts."""
     names = part_names(layer)
     sites = sum(profile.site_us.get(name, 0.0) for name in names)
@@ -96,12 +97,12 @@ def with_splits(joint: JointTable, costs: Mapping[str, list[SplitCost]]) -> Join
     for site in table.space.sites:
         paying = dict[str, float]()
         for cost in costs.get(site.name, []):
-            first, second = next(pair for pair in PAIRS if cost.choice.endswith(f"+{pair[1]}"))
-            us = cost.ratio * table.site_us[site.name][second]
+            first_us, second_us = (table.site_us[site.name][scheme] for scheme in schemes_of(cost.choice))
+            us = cost.ratio * second_us
             saved_us = table.quantize_us.get(site.name, 0.0) if writes_integers(cost.choice) else 0.0
-            if table.site_us[site.name][second] < us < table.site_us[site.name][first] + saved_us:
+            if second_us < us < first_us + saved_us:
                 paying[cost.choice] = us
-                law = at_full(joint.site_laws[site.name][second], us, joint.channels)
+                law = at_full(joint.site_laws[site.name][schemes_of(cost.choice)[1]], us, joint.channels)
                 laws[site.name] = {**laws[site.name], cost.choice: law}
         times_us[site.name] = {**times_us[site.name], **paying}
         sites.append(replace(site, candidates=(*site.candidates, *paying)))

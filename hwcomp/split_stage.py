@@ -21,21 +21,22 @@ def with_split_layers(job: Job, groups: Groups, joint: JointTable) -> JointTable
     Raises:
         InputError: the device cannot be used.
     """
-    share, layers = job.config.searching.filter_share, _layers(job.network, groups)
-    if not share or not layers:
+    share, space = job.config.searching.filter_share, joint.table.space
+    if not share:
         return joint
     stage = job.reporter.stage("Filters")
     device = device_for(job.target, job.config)
     place: AbstractContextManager[object] = nullcontext() if device is None else device
     with place:
         _, where = timer_of(job, device, {})
-        candidates = [[site.name, site.candidates] for site in joint.table.space.sites]
+        candidates = [[site.name, site.candidates] for site in space.sites]
         key = digest("filters", str(job.network.module.code), candidates, share, joint.multiple, where)
 
         def measure() -> dict[str, list[list[object]]]:
             with stage.bar("timing layers of two precisions", total=None):
+                layers = _layers(job.network, groups)
                 costs = timed_splits(
-                    job.network, joint, layers, share, lambda assignment: timer_of(job, device, assignment)[0]
+                    job.network, space, layers, share, joint.multiple, lambda one: timer_of(job, device, one)[0]
                 )
             return {layer: [[cost.choice, cost.ratio] for cost in own] for layer, own in costs.items()}
 
@@ -44,7 +45,7 @@ def with_split_layers(job: Job, groups: Groups, joint: JointTable) -> JointTable
     if not costs:
         return joint
     result = with_splits(joint, costs)
-    before = {site.name: len(site.candidates) for site in joint.table.space.sites}
+    before = {site.name: len(site.candidates) for site in space.sites}
     paying = sum(len(site.candidates) > before[site.name] for site in result.table.space.sites)
     stage.done(f"two precisions in one layer, {share:.0%} and {1 - share:.0%}: pay in {paying} of {len(costs)} layers")
     return result

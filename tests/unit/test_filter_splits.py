@@ -1,7 +1,6 @@
 """Layers whose filters have two precisions: what they mean, what they cost, and that a supernet computes the same."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,7 +203,6 @@ def test_layers_are_timed_in_parts_and_whole(traced: Program) -> None:
         sites=tuple(Site(name=name, op="conv2d", candidates=("float", "int8")) for name in ("stem", "inner", "outer")),
         edges=(),
     )
-    joint = replace(joint_of(20.0, 10.0, 0.0), table=replace(joint_of(20.0, 10.0, 0.0).table, space=space))
     seen: list[dict[str, str]] = []
 
     def timer_of(assignment: dict[str, str]):
@@ -220,7 +218,7 @@ def test_layers_are_timed_in_parts_and_whole(traced: Program) -> None:
 
         return timer
 
-    costs = timed_splits(traced, joint, ["stem", "inner", "outer"], 0.25, timer_of)
+    costs = timed_splits(traced, space, ["stem", "inner", "outer"], 0.25, 8, timer_of)
     assert costs.keys() == {"stem", "outer"}, "eight filters are too few"
     assert [(one.choice, pytest.approx(one.ratio)) for one in costs["stem"]] == [(SPLIT, (10 + 5 + 1 + 2) / 10)]
     assert seen[1]["outer_cat"] == seen[1]["inner"] == "int8"
