@@ -74,7 +74,7 @@ class Recovery:
     reporter: Reporter
     taught: bool = True
 
-    def __call__(  # noqa: PLR0913 - options of `config`, too
+    def __call__(
         self,
         network: Program,
         method: str,
@@ -82,29 +82,22 @@ class Recovery:
         goal: Goal | None = None,
         share: float = 1.0,
         rate: float = 0.02,
-        clip: float | None = None,
         decay_all: bool = False,
-        schedule: Schedule = "cosine",
-        hooks: Hooks | None = None,
     ) -> tuple[Program, tuple[EpochRecord, ...]]:
         """Return the trained network and what happened in each epoch.
 
         Args:
             network: to train; it is not changed.
             method: and its step, for reports and checkpoints.
-            goal: as JSON takes it: what the hooks work towards; a checkpoint of another goal is not used.
+            goal: as JSON takes it: what the training works towards; a checkpoint of another goal is not used.
             share: of the epochs or minutes that the user gave.
             rate: learning rate, if the user gave none.
-            clip: largest norm of all gradients together, if the user gave none; None for no limit.
             decay_all: weights decay, and with it biases and normalisations too.
-            schedule: of the learning rate.
-            hooks: of the method.
 
         Raises:
             InputError: there is no training data, or it cannot be used.
         """
-        config = self.config(share, rate, clip=clip, decay_all=decay_all, schedule=schedule)
-        return self.run(network, method, config, goal=goal, hooks=hooks)
+        return self.run(network, method, self.config(share, rate, decay_all=decay_all), goal=goal)
 
     def run(  # noqa: PLR0913 - each is a part that a method may bring
         self,
@@ -207,7 +200,15 @@ class Recovery:
         decay_all: bool = False,
         schedule: Schedule = "cosine",
     ) -> TrainConfig:
-        """Return the configuration of a share of the training; for the arguments see `__call__`."""
+        """Return the configuration of a share of the training.
+
+        Args:
+            share: of the epochs or minutes that the user gave.
+            rate: learning rate, if the user gave none.
+            clip: largest norm of all gradients together, if the user gave none; None for no limit.
+            decay_all: weights decay, and with it biases and normalisations too.
+            schedule: of the learning rate.
+        """
         epochs = None if self.options.minutes and not self.options.epochs else max(1, round(share * self.epochs))
         return TrainConfig(
             epochs=epochs,

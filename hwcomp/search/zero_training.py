@@ -51,17 +51,15 @@ def train_with_zeros(
         for one in state.models:
             zero(one, min(done, 1.0))
 
-    return shrink.recovery(
-        replaced(start, module),
-        method,
-        goal=goal,
-        share=share,
-        rate=learning_rate(shrink.options),
+    config = shrink.recovery.config(
+        share,
+        learning_rate(shrink.options),
         clip=CLIP,
-        schedule="cosine" if share == 1 else "constant",
         decay_all=True,
-        hooks=Hooks(after_epoch=after_epoch),
+        schedule="cosine" if share == 1 else "constant",
     )
+    hooks = Hooks(after_epoch=after_epoch)
+    return shrink.recovery.run(replaced(start, module), method, config, goal=goal, hooks=hooks)
 
 
 def learning_rate(options: Shrinking) -> float:
