@@ -83,7 +83,7 @@ SPACE = SearchSpace(
         Site(name="a", op="conv2d", candidates=("float", "int8")),
         Site(name="b", op="conv2d", candidates=("float", "int8", "int8_float_output")),
         Site(name="c", op="add", candidates=("float", "int8")),
-        Site(name="d", op="conv2d", candidates=("float", "int8", "float:0.25+int8")),
+        Site(name="d", op="conv2d", candidates=("float", "int8")),
         Site(name="e", op="softmax"),
     ),
     edges=(
@@ -107,7 +107,6 @@ def random_joint(seed: int) -> JointTable:
         return Polynomial(constant=scale * generator.random(), linear=linear, pairs=pairs)
 
     faster = {"float": 1.0, "int8": generator.uniform(0.25, 0.5), "int8_float_output": generator.uniform(0.3, 0.6)}
-    faster["float:0.25+int8"] = 0.5 + 0.5 * faster["int8"]
     in_float = {site.name: law(1.0) for site in SPACE.sites}
     laws = {site.name: {c: in_float[site.name].scaled(faster[c]) for c in site.candidates} for site in SPACE.sites}
     quantize, dequantize = ({edge.tensor: law(0.05) for edge in SPACE.edges} for _ in range(2))
