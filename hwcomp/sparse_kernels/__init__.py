@@ -1,0 +1,1 @@
+"""Kernels for weights that are known beforehand and mostly zero."""
