@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from hwcomp.errors import InputError
 
@@ -74,6 +75,92 @@ def split_of(choice: str) -> Split | None:
     return None if match is None else Split(first=match[1], share=float(match[2]), second=match[3])
 
 
+SPARSE = re.compile(r"sparse(?:(\d+)x(\d+))?:([\w.-]+)|sparse(\d+)of(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sparse:
+    """Float weights of which most are zero, as in "sparse:0.1", "sparse4x1:0.1" (blocks) or "sparse2of4".
+
+    Attributes:
+        rows: output channels that share a pattern.
+        columns: input channels that share a pattern, at one position of the kernel.
+        density: share of the weights that are kept, above 0 and at most 1.
+        group: consecutive input channels of which each keeps its share, 4 for "sparse2of4"; None for no such limit.
+
+    Raises:
+        InputError: a density out of its range, or a pattern that cannot be.
+    """
+
+    rows: int = 1
+    columns: int = 1
+    density: float
+    group: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.density <= 1:
+            raise InputError(f"The density of sparse weights is above 0 and at most 1; found {self.density:g}.")
+        if self.rows < 1 or self.columns < 1:
+            raise InputError(f"A block of weights has at least 1x1 of them; found {self.rows}x{self.columns}.")
+        if self.group is not None and (self.rows, self.columns) != (1, 1):
+            raise InputError(f"Weights in groups of {self.group} are kept one by one; leave rows and columns at 1.")
+        if self.group is not None and (self.group < 1 or round(self.density * self.group) / self.group != self.density):
+            raise InputError(
+                f"A density of {self.density:g} keeps no whole number of {self.group} weights; take N/{self.group}."
+            )
+
+    @property
+    def exact_density(self) -> Fraction:
+        """The density as it is written, so that nine tenths of ten weights are nine."""
+        if self.group is not None:
+            return Fraction(round(self.density * self.group), self.group)
+        return Fraction(repr(float(self.density)))
+
+    def __str__(self) -> str:
+        if self.group is not None:
+            return f"sparse{self.exact_density * self.group}of{self.group}"
+        block = "" if (self.rows, self.columns) == (1, 1) else f"{self.rows}x{self.columns}"
+        return f"sparse{block}:{repr(float(self.density)).removesuffix('.0')}"
+
+
+def sparse_of(choice: str) -> Sparse | None:
+    """Return what a choice like "sparse4x1:0.1" means, or None for one that is not sparse.
+
+    Raises:
+        InputError: the density is no number above 0 and at most 1, or the name is not as hwcomp writes it.
+    """
+    match = SPARSE.fullmatch(choice)
+    if match is None:
+        return None
+    rows, columns, density, kept, group = match.groups()
+    if group is not None:
+        if not 0 < int(kept) <= int(group):
+            raise InputError(f"Scheme '{choice}' must keep at least one weight and at most all of a group.")
+        sparse = Sparse(density=int(kept) / int(group), group=int(group))
+    else:
+        sparse = Sparse(rows=int(rows or 1), columns=int(columns or 1), density=_number(density, choice))
+    if str(sparse) != choice:
+        raise InputError(f"Scheme '{choice}' is written '{sparse}'; use that name.")
+    return sparse
+
+
+def _number(text: str, choice: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"The density in '{choice}' is not a number; write for example 'sparse:0.1'.") from None
+
+
+def is_sparse(choice: str) -> bool:
+    """Return whether a choice is one like "sparse:0.1"; it reads and writes float."""
+    return sparse_of(choice) is not None
+
+
+def computes_in_float(choice: str) -> bool:
+    """Return whether a whole layer computes with float weights, dense or sparse."""
+    return choice == FLOAT or is_sparse(choice)
+
+
 def schemes_of(choice: str) -> tuple[str, ...]:
     """Return the schemes that compute a layer: two if it is split, else the choice itself."""
     split = split_of(choice)
@@ -89,8 +176,10 @@ def quant_of(choice: str) -> Quant:
     """Return what a scheme other than float means, also one that is only simulated, like "w4a3".
 
     Raises:
-        InputError: there is no such scheme.
+        InputError: there is no such scheme, or it computes in float.
     """
+    if is_sparse(choice):
+        raise InputError(f"Scheme '{choice}' has float weights; no integers belong to it.")
     match = SIMULATED.fullmatch(choice)
     if match is None:
         if choice not in QUANTS:
@@ -105,14 +194,14 @@ def quant_of(choice: str) -> Quant:
 
 def reads_integers(choice: str) -> bool:
     """Return whether an operator with this choice wants integer inputs, at least for some filters."""
-    return any(one != FLOAT and quant_of(one).reads_integers for one in schemes_of(choice))
+    return any(not computes_in_float(one) and quant_of(one).reads_integers for one in schemes_of(choice))
 
 
 def reads_float(choice: str) -> bool:
     """Return whether an operator with this choice wants float inputs, at least for some filters."""
-    return any(one == FLOAT or not quant_of(one).reads_integers for one in schemes_of(choice))
+    return any(computes_in_float(one) or not quant_of(one).reads_integers for one in schemes_of(choice))
 
 
 def writes_integers(choice: str) -> bool:
     """Return whether an operator with this choice gives integer outputs; a split one does if one of its parts does."""
-    return any(one != FLOAT and quant_of(one).writes_integers for one in schemes_of(choice))
+    return any(not computes_in_float(one) and quant_of(one).writes_integers for one in schemes_of(choice))
