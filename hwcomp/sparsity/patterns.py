@@ -1,0 +1,85 @@
+r"""Scores of weights -> which of them are kept.
+
+A weight of shape (C_out, C_in / groups, \*kernel) is one matrix (C_out, C_in / groups) for each position of the kernel:
+blocks span output channels (rows) and input channels (columns) at one position. Channels that fill no whole block make
+a smaller one.
+"""
+
+from fractions import Fraction
+from math import floor
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor
+
+from hwcomp.errors import InputError
+from hwcomp.scheme import Sparse
+
+
+def pattern_mask(scores: Tensor, sparse: Sparse, *, density: float | None = None, least: int = 0) -> Tensor:
+    r"""Return 1 for each weight that is kept and 0 for the others, in the shape and type of the scores.
+
+    Of :math:`n` blocks, :math:`\lfloor (1 - k) n \rfloor` are left out: those with the smallest mean of :math:`|S|`, of
+    equal ones the last. In a pattern of N in M, each M consecutive input channels, at one output channel and
+    position, lose :math:`\lfloor (1 - k) M \rfloor`; a last group that is not full loses its share.
+
+    Args:
+        scores: how much each weight matters, by absolute value, (C_out, C_in / groups, \*kernel).
+        sparse: the pattern.
+        density: k, in place of that of the pattern, in (0, 1].
+        least: weights that must be kept, as far as there are so many; a pattern of N in M does not heed it, for it
+            keeps some of every group.
+
+    Raises:
+        InputError: the scores have no output and input channels, or the density is out of its range.
+    """
+    if scores.ndim < 2 or not scores.numel():
+        raise InputError(f"A sparse weight has output and input channels; found the shape {tuple(scores.shape)}.")
+    wanted = sparse.exact_density if density is None else Fraction(repr(float(_checked(density))))
+    matrices = scores.detach().abs().flatten(2) if scores.ndim > 2 else scores.detach().abs().unsqueeze(2)
+    if sparse.group is not None:
+        kept = _grouped(matrices, sparse.group, 1 - wanted)
+    else:
+        kept = _blocked(matrices, (sparse.rows, sparse.columns), 1 - wanted, least)
+    return kept.view(scores.shape).to(scores.dtype)
+
+
+def _checked(density: float) -> float:
+    if not 0 < density <= 1:
+        raise InputError(f"The density of sparse weights is above 0 and at most 1; found {density:g}.")
+    return density
+
+
+def _blocked(scores: Tensor, block: tuple[int, int], left_out: Fraction, least: int) -> Tensor:
+    """Return whether each weight is in a block that is kept, (C_out, C_in, positions)."""
+    (outputs, inputs, positions), (rows, columns) = scores.shape, block
+    padded = F.pad(scores, (0, 0, 0, -inputs % columns, 0, -outputs % rows))
+    blocks = padded.reshape(-(-outputs // rows), rows, -(-inputs // columns), columns, positions)
+    sizes = _sizes(outputs, rows, scores.device)[:, None, None] * _sizes(inputs, columns, scores.device)[:, None]
+    sizes = sizes.expand(-1, -1, positions)
+    order = torch.argsort((blocks.sum((1, 3)) / sizes).flatten(), descending=True, stable=True)
+    in_order = sizes.reshape(-1)[order]
+    too_few_before = in_order.cumsum(0) - in_order < least
+    count = len(order) - floor(left_out * len(order))
+    kept = torch.empty(len(order), dtype=torch.bool, device=scores.device)
+    kept[order] = too_few_before | (torch.arange(len(order), device=scores.device) < count)
+    of_blocks = kept.view(sizes.shape)[:, None, :, None, :].expand(blocks.shape)
+    return of_blocks.flatten(2, 3).flatten(0, 1)[:outputs, :inputs].contiguous()
+
+
+def _sizes(channels: int, size: int, device: torch.device) -> Tensor:
+    """Return how many channels each block has; all but the last are full."""
+    starts = torch.arange(0, channels, size, device=device)
+    return (channels - starts).clamp(max=size)
+
+
+def _grouped(scores: Tensor, group: int, left_out: Fraction) -> Tensor:
+    """Return whether each weight is among the largest of its group of input channels, (C_out, C_in, positions)."""
+    outputs, inputs, positions = scores.shape
+    padded = F.pad(scores, (0, 0, 0, -inputs % group), value=-1.0)
+    groups = padded.reshape(outputs, -(-inputs // group), group, positions)
+    ranks = torch.argsort(groups, dim=2, descending=True, stable=True).argsort(2)
+    sizes = [min(group, inputs - start) for start in range(0, inputs, group)]
+    counts = torch.tensor([size - floor(left_out * size) for size in sizes], device=scores.device)
+    kept = ranks < counts[:, None, None]
+    return kept.flatten(1, 2)[:, :inputs].contiguous()
