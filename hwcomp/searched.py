@@ -1,11 +1,10 @@
 """The networks that the differentiable search proposes: one within a budget, or several along a front."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 
 from hwcomp.attempt import Attempt
 from hwcomp.config import Budget
-from hwcomp.contest import Contest, Contestant
+from hwcomp.contest import Contest
 from hwcomp.digests import model_digest
 from hwcomp.draft import Drafts, drafts_of
 from hwcomp.errors import InputError
@@ -14,14 +13,13 @@ from hwcomp.importance import Importance, load_importance
 from hwcomp.job import Job
 from hwcomp.job_recovery import recovery_of
 from hwcomp.latency_terms import load_latency_term
-from hwcomp.proposal_notes import described
 from hwcomp.search.configurations import Realiser
 from hwcomp.search.differentiable import METHOD, Searched, SearchTask, differentiable
-from hwcomp.search.records import SEARCHED
 from hwcomp.search.recovery import Recovery
-from hwcomp.search.shrunk import Precision, Shrunk, joined
+from hwcomp.search.shrunk import Shrunk
 from hwcomp.search_table import SearchTable, search_table
 from hwcomp.stages import digest
+from hwcomp.winner import draft_of, winner_of
 
 MAX_PROPOSALS = 3
 IMPORTANCE, UNLABELLED_IMPORTANCE = "taylor", "group_l2"
@@ -47,12 +45,28 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
     task = _task(job, table, whole, recovery, importance)
     searched = differentiable(task)
     for budget in _budgets(job, table):
-        contest = _contest(job, task, searched, whole, table, drafts, budget)
+        contest, attempt = _contest(job, task, searched, whole, table, drafts, budget), None
         for _ in range(MAX_PROPOSALS):
-            attempt = yield _proposed(job, task, searched, contest)
+            shrunk = winner_of(job, task, searched, contest)
+            if shrunk is None:
+                break
+            attempt = yield shrunk
             if attempt.met:
                 break
-            contest = replace(contest, limit_us=contest.limit_us * attempt.wanted_us / attempt.latency_us)
+            contest = contest.missed_by(attempt.latency_us / attempt.wanted_us, draft_of(shrunk))
+        if attempt is None:
+            _nothing(job, budget, whole)
+
+
+def _nothing(job: Job, budget: Budget, whole: Attempt) -> None:
+    """Tell that nothing of the space was measured within a budget; the whole network may still be.
+
+    Raises:
+        InputError: it is the user's budget, and the whole network misses it too.
+    """
+    if budget == job.config.budget and not whole.met:
+        raise InputError(f"No configuration of the space was measured within {budget}; allow more.")
+    job.reporter.stage("Contest").done(f"no configuration of the space was measured within {budget}")
 
 
 def _importance(job: Job, recovery: Recovery) -> Importance:
@@ -106,6 +120,7 @@ def _contest(
         joint=task.joint,
         preference=searched.preference,
         sensitivity=whole.sensitivity,
+        post_training=whole.assignment,
         drafts=drafts,
         realiser=Realiser(
             network=searched.network,
@@ -123,37 +138,3 @@ def _contest(
         stages=job.stages,
         key=digest(table.key, model_digest(searched.network.module)),
     )
-
-
-def _proposed(job: Job, task: SearchTask, searched: Searched, contest: Contest) -> Shrunk:
-    """Return the network of the best configuration that was measured within the budget, trained."""
-    options, seed = job.config.searching, job.config.seed
-    entered = [found] if (found := contest.searched()) is not None else []
-    if options.controls:
-        entered += contest.controls()
-    if not entered:
-        raise InputError(f"No configuration of the space was measured within {contest.budget}; allow more.")
-    seeds = range(seed, seed + (options.seeds if options.controls else 1))
-    trained = [_trained(job, one, contest, seeds) for one in entered]
-    winner = max(trained, key=lambda one: (one.score, one.name == SEARCHED))
-    best = winner.best
-    shrunk = Shrunk(
-        network=best.network,
-        widths=winner.configuration.widths,
-        history=joined(searched.history, best.history),
-        notes=searched.left_out,
-        precision=Precision(assignment=best.assignment, params=best.params),
-        budget=contest.budget,
-        contest=tuple(one.entry(chosen=one is winner) for one in trained),
-        search=searched.records,
-    )
-    return described(job, task.groups, task.joint.multiple, shrunk, f"{contest.budget}, {winner.name}")
-
-
-def _trained(job: Job, one: Contestant, contest: Contest, seeds: range) -> Contestant:
-    share = 1 - job.config.searching.search_share
-    name = f"{METHOD}, {one.name}"
-    realised = tuple(contest.realiser.trained(one.configuration, name, share, seed) for seed in seeds)
-    done = replace(one, realised=realised)
-    job.reporter.stage("Contest").done(str(done))
-    return done

@@ -21,7 +21,7 @@ def homogeneous(joint: JointTable, preference: Preference, limit_us: float) -> C
     Where the target has no integers for an operator, or float is faster there, the fastest precision is taken.
     """
     low, high = 0, STEPS  # the share is at least low / STEPS; what is above high is too slow
-    found = _at_share(joint, preference, 0.0)
+    found = smallest(joint, preference)
     if found.predicted_us > limit_us:
         return None
     while low < high:
@@ -32,6 +32,11 @@ def homogeneous(joint: JointTable, preference: Preference, limit_us: float) -> C
         else:
             high = middle - 1
     return found
+
+
+def smallest(joint: JointTable, preference: Preference) -> Configuration:
+    """Return integers everywhere and the smallest widths: the fastest that is homogeneous."""
+    return _at_share(joint, preference, 0.0)
 
 
 def _at_share(joint: JointTable, preference: Preference, share: float) -> Configuration:
@@ -50,6 +55,11 @@ def precision_alone(joint: JointTable, sensitivity: Sensitivity, limit_us: float
     if assignment is None:
         return None
     return Configuration(assignment=assignment, widths=dict(joint.channels), predicted_us=table.predict_us(assignment))
+
+
+def fastest_alone(joint: JointTable) -> Configuration:
+    """Return all channels and the fastest precision."""
+    return _at_share(joint, Preference(schemes={}, widths={}), 1.0)
 
 
 def random_preference(preference: Preference, seed: str) -> Preference:

@@ -82,6 +82,18 @@ def project(joint: JointTable, preference: Preference, limit_us: float) -> Confi
     return max(found, key=preference.value, default=None)
 
 
+def fastest(joint: JointTable, preference: Preference) -> Configuration:
+    """Return the fastest configuration of the candidates that a preference names, by the table.
+
+    Latencies rise with every width, so its widths are the smallest ones.
+    """
+    joint = _restricted(joint, preference)
+    widths = {**joint.channels, **{group: min(p) for group, p in preference.widths.items()}}
+    table = joint.at(widths)
+    assignment = solve(table, Sensitivity(weights={}, tensors={})) or table.space.complete({})
+    return Configuration(assignment=assignment, widths=widths, predicted_us=table.predict_us(assignment))
+
+
 def _restricted(joint: JointTable, preference: Preference) -> JointTable:
     """Return the table in which a site without a preference is float."""
     space = joint.table.space
