@@ -1,5 +1,6 @@
 """Methods that make weights sparse, on handwritten digits."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,14 @@ def test_zeros_compute_what_the_masks_did(sparsify: Sparsify) -> None:
     assert float((weight_of(done.network, "second") != 0).float().mean()) == pytest.approx(0.3, abs=1e-3)
 
 
+def test_masks_are_put_on_a_copy(sparsify: Sparsify) -> None:
+    masked, before = sparsify.masked(), weight_of(sparsify.network, "third").clone()
+    with torch.no_grad():
+        for _, operator in masked.operators(masked.program.module):
+            operator.weight.zero_()
+    assert torch.equal(weight_of(sparsify.network, "third"), before)
+
+
 def test_the_density_falls_and_then_the_masks_stay(sparsify: Sparsify, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, Tensor]] = []
     real = gradual.Hooks
@@ -214,6 +223,40 @@ def test_the_same_seed_gives_the_same_network(sparsify: Sparsify, tmp_path: Path
         recovery = replace(sparsify.recovery, folder=tmp_path / str(number))
         networks.append(score_pruning(replace(sparsify, recovery=recovery, initial="kaiming")).network)
     assert torch.equal(weight_of(networks[0], "third"), weight_of(networks[1], "third"))
+
+
+@pytest.mark.parametrize("at", [9, 50])
+def test_an_interrupted_training_goes_on_with_its_masks(
+    sparsify: Sparsify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """While the density falls, and where the masks stay."""
+    elsewhere = replace(sparsify, recovery=replace(sparsify.recovery, folder=tmp_path / "elsewhere"))
+    whole, real = magnitude_pruning(elsewhere), gradual.Hooks
+
+    def interrupted(*, after_step, **others):
+        def both(state: TrainState) -> None:
+            after_step(state)
+            if state.step == at:
+                signal.raise_signal(signal.SIGINT)
+
+        return real(after_step=both, **others)
+
+    monkeypatch.setattr(gradual, "Hooks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        magnitude_pruning(sparsify)
+    steps: list[int] = []
+
+    def counted(*, after_step, **others):
+        def both(state: TrainState) -> None:
+            after_step(state)
+            steps.append(state.step)
+
+        return real(after_step=both, **others)
+
+    monkeypatch.setattr(gradual, "Hooks", counted)
+    done = magnitude_pruning(sparsify)
+    assert steps[0] == at + 1
+    assert all(torch.equal(weight_of(done.network, site), weight_of(whole.network, site)) for site in whole.choices)
 
 
 @pytest.mark.parametrize(
