@@ -19,6 +19,14 @@ from hwcomp.train.processes import Processes
 BETAS = (0.5, 0.999)
 """Of Adam, as [Liu2019]_ has them for the logits."""
 
+AHEAD = 4
+"""Steps by which the latency term looks ahead.
+
+A multiplier that rises until the budget is reached is too high by then, and a short search has no time to lower it. So
+it is told where the expected latency will be if it goes on as in the last step; where that hardly moves, as in a long
+search, this changes nothing.
+"""
+
 
 class Architect:
     """Takes part in the training loop by hooks: a step for the logits after each step for the weights.
@@ -47,9 +55,10 @@ class Architect:
     def _step(self, state: TrainState) -> None:
         relaxation, clock = self._relaxation, self._relaxation.clock
         if relaxation.has_begun:
+            before = self._ratio(state.model)
             self._step_choices(state.model, clock.gradients)
-            ratio = self._expected_us(state.model) / relaxation.budget_us
-            relaxation.term.update(ratio, state.progress - clock.progress)
+            ratio = self._ratio(state.model)
+            relaxation.term.update(ratio + AHEAD * (ratio - before), state.progress - clock.progress)
         clock.progress, clock.step, clock.rate = state.progress, state.step, state.rate
 
     def _step_choices(self, model: nn.Module, gradients: Mapping[str, Tensor]) -> None:
@@ -72,6 +81,10 @@ class Architect:
     def _expected_us(self, model: nn.Module) -> float:
         return float(expected_us(self._relaxation.joint, model, probabilities(model)))
 
+    def _ratio(self, model: nn.Module) -> float:
+        """Return the expected latency by the budget."""
+        return self._expected_us(model) / self._relaxation.budget_us
+
     def _epoch(self, state: TrainState) -> None:
         record = SearchRecord(
             epoch=len(self.records) + 1,
@@ -90,7 +103,7 @@ class Architect:
 
     def _watch(self, state: TrainState) -> Mapping[str, float]:
         return {
-            "search/expected_by_budget": self._expected_us(state.model) / self._relaxation.budget_us,
+            "search/expected_by_budget": self._ratio(state.model),
             "search/multiplier": float(self._relaxation.term.state().reshape(-1)[:1].sum()),
             "search/entropy": entropy(state.model),
         }

@@ -45,6 +45,15 @@ def test_the_expected_latency_ends_at_the_budget(share: float) -> None:
     assert 0 < found.records[-1].entropy < found.records[0].entropy <= 1 + 1e-6
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize("rate", [0.05, 0.1])
+def test_forty_steps_are_enough_to_end_at_the_budget(share: float, rate: float) -> None:
+    """From the middle of the space, where the expected latency is up to twice the budget, or half of it."""
+    found = search(share=share, rate=rate, epochs=13, warmup=0.0)
+    assert found.records[-1].epoch == 13
+    assert found.expected_us == pytest.approx(found.budget_us, rel=0.05)
+
+
 def test_a_tighter_budget_chooses_less() -> None:
     """Fewer channels and less float are likely."""
 
