@@ -3,12 +3,13 @@
     HWCOMP_CIFAR10=cifar10_jpeg.npz python benchmarks/search_budgets.py [--budgets 1.6x 1.8x 2x 2.2x] [--seeds 5]
 
 Weights do not change how fast a network is, so a few batches of training are enough to see whether what is found is
-measured within its budget. Saved are, for every run, the measured speed-up, how much of the budget was used, and how
-far from the budget the expected latency was at the end of the search.
+measured within its budget. Saved are, after every run, the measured speed-up, how much of the budget was used, how far
+from the budget the expected latency was at the end of the search, and which configuration was taken.
 """
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from hwcomp.search_options import SearchOptions
 from hwcomp.workload import Workload, load_workload
 
 BATCHES = 6
+"""Of the training data, in each epoch: three steps of the search, which takes two of them a step."""
 
 
 def run(workload: Workload, budget: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -45,17 +47,28 @@ def run(workload: Workload, budget: str, seed: int, options: argparse.Namespace)
         report = compile_workload(workload, config, Reporter(Console(quiet=not options.verbose))).report
     except BudgetError as error:
         report = error.report
-    except InputError as error:  # said before anything was trained
+    except InputError as error:
         return {**facts, "refused": str(error)}
-    asked = float(budget.removesuffix("x"))
-    last = report.search[-1]
+    asked, found = float(budget.removesuffix("x")), dict[str, Any]()
+    if report.search:  # it is the whole network that met the budget where nothing else was measured within it
+        found["expected_by_budget"] = report.search[-1].expected_us / report.search[-1].budget_us
+    if report.contest:
+        found["taken"] = next(entry.name for entry in report.contest if entry.chosen)
     return {
-        **facts,
-        "met": report.budget.met,
-        "speedup": report.speedup,
-        "used": asked / report.speedup,
-        "expected_by_budget": last.expected_us / last.budget_us,
-    }
+        **facts, "met": report.budget.met, "speedup": report.speedup, "used": asked / report.speedup, **found
+    }  # fmt: skip
+
+
+def summary(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what came of some runs, in words."""
+    done = [one for one in runs if "refused" not in one]
+    met = sum(one["met"] for one in done)
+    lines = [f"{met} of {len(done)} within the budget; {len(runs) - len(done)} refused"]
+    if done:
+        lines.append(f"used, median {np.median([one['used'] for one in done]):.3f}")
+    if ends := [one["expected_by_budget"] for one in done if "expected_by_budget" in one]:
+        lines.append(f"expected by budget, largest distance {max(abs(end - 1) for end in ends):.3f}")
+    return lines
 
 
 def main() -> None:
@@ -64,6 +77,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--budgets", nargs="+", default=["1.6x", "1.8x", "2x", "2.2x"])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--batches", type=int, default=BATCHES, help="of training data in each epoch")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--verbose", action="store_true", help="show what each compilation says")
     options = parser.parse_args()
@@ -71,18 +85,14 @@ def main() -> None:
         parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see examples/cifar10/README.md)")
     workload = load_workload(f"{ROOT}/examples/cifar10/model.py:{options.model}")
     assert workload.train_data is not None
-    few = replace(workload, train_data=partial(FewBatches, workload.train_data, BATCHES), eval_data=None)
-    runs = []
+    few = replace(workload, train_data=partial(FewBatches, workload.train_data, options.batches), eval_data=None)
+    runs: list[dict[str, Any]] = []
     for seed in range(options.seeds):
         for budget in options.budgets:
             runs.append(run(few, budget, seed, options))
+            save("search_budgets", {"settings": vars(options), "runs": runs})
             print(runs[-1], flush=True)
-    done = [one for one in runs if "refused" not in one]
-    met = sum(one["met"] for one in done)
-    print(f"{met} of {len(done)} within the budget; {len(runs) - len(done)} refused before training")
-    print(f"used, median {np.median([one['used'] for one in done]):.3f}")
-    print(f"expected by budget, largest distance {max(abs(one['expected_by_budget'] - 1) for one in done):.3f}")
-    print(save("search_budgets", {"settings": vars(options), "runs": runs}))
+    print(*summary(runs), save("search_budgets", {"settings": vars(options), "runs": runs}), sep="\n")
 
 
 if __name__ == "__main__":
