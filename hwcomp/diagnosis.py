@@ -1,6 +1,7 @@
 """``hwcomp doctor``: what is installed and usable, what of a model can be quantised, and what could be reached."""
 
 from collections import Counter
+from dataclasses import replace
 from importlib.util import find_spec
 from math import log10
 
@@ -11,15 +12,20 @@ from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.cost_models.roofline import Roofline
+from hwcomp.filter_splits import split_network
 from hwcomp.fingerprint import environment
 from hwcomp.groups import Groups, width_groups
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.latency_table import trust
+from hwcomp.passes.split_filters import part_names
 from hwcomp.pipeline import trace_workload, traced, transformed
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import Program
+from hwcomp.scheme import Split
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.space import SearchSpace
+from hwcomp.split_costs import PAIRS
+from hwcomp.split_stage import _layers
 from hwcomp.stages import Stages, cache_root
 from hwcomp.target import load
 from hwcomp.width_designs import candidates
@@ -57,15 +63,44 @@ def diagnose_model(workload: Workload, config: CompileConfig, reporter: Reporter
     reporter.console.print(table)
     for note in program.notes:
         reporter.console.print(f"  {note.site}: {note.reason}", highlight=False, soft_wrap=True)
-    report_space(space, width_groups(network), reporter)
+    groups = width_groups(network)
+    report_space(space, groups, reporter, with_split_layers(space, network, groups, config.searching.filter_share))
     report_reach(workload, program, space, config, reporter)
 
 
-def report_space(space: SearchSpace, groups: Groups, reporter: Reporter) -> None:
-    """Print how many networks there are to choose from, by precision alone and with widths.
+def with_split_layers(space: SearchSpace, network: Program, groups: Groups, share: float) -> SearchSpace:
+    """Return the space in which every layer that can be split may have two schemes; a search keeps those that pay.
+
+    Args:
+        space: of the network after the default passes.
+        network: as traced.
+        groups: of it.
+        share: of the filters that the more precise scheme gets; 0 for layers of one scheme each.
+    """
+    layers, further = _layers(network, groups) if share else [], dict[str, list[str]]()
+    for first, second in PAIRS:
+        split = Split(first=first, share=share, second=second)
+        able = [site.name for site in space.sites if site.name in layers and {first, second} <= {*site.candidates}]
+        in_parts = split_network(network, dict.fromkeys(able, split), MULTIPLE)
+        names = {node.name for node in in_parts.nodes}
+        for layer in able:
+            if part_names(layer)[0] in names:  # it is wide enough
+                further.setdefault(layer, []).append(str(split))
+    sites = (replace(site, candidates=(*site.candidates, *further.get(site.name, []))) for site in space.sites)
+    return replace(space, sites=tuple(sites))
+
+
+def report_space(space: SearchSpace, groups: Groups, reporter: Reporter, split: SearchSpace) -> None:
+    """Print how many networks there are to choose from: by precision alone, with two in one layer, and with widths.
 
     Widths are counted in steps of `MULTIPLE` channels; the differentiable search measures which multiple this target
     is fast at and takes that one, so its own number may differ.
+
+    Args:
+        space: of the network after the default passes.
+        groups: of it as traced.
+        reporter: prints.
+        split: the space with what `with_split_layers` adds.
     """
     counts = [len(found) for found in candidates(groups, MULTIPLE, {}).values()]
     width_log10 = sum(log10(count) for count in counts)
@@ -74,12 +109,15 @@ def report_space(space: SearchSpace, groups: Groups, reporter: Reporter) -> None
         least, most = min(counts), max(counts)
         each = f"{least} to {most} widths each" if least < most else f"{most} widths each"
         joint = (
-            f"about 10^{space.size_log10 + width_log10:.0f} with widths: {len(counts)} "
+            f"about 10^{split.size_log10 + width_log10:.0f} with widths: {len(counts)} "
             f"group{'s' if len(counts) > 1 else ''} of channels, {each} in multiples of {MULTIPLE} "
             "(an estimate: a search takes the multiple that is fast there)"
         )
+    before = {site.name: len(site.candidates) for site in space.sites}
+    layers = sum(len(site.candidates) > before[site.name] for site in split.sites)
+    two = f"at most 10^{split.size_log10:.0f} with two in one layer, which {layers} could have; " if layers else ""
     reporter.stage("Space").done(
-        f"10^{space.size_log10:.0f} assignments of precision to {len(space.free)} operators; {joint}"
+        f"10^{space.size_log10:.0f} assignments of precision to {len(space.free)} operators; {two}{joint}"
     )
 
 

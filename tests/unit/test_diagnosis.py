@@ -4,9 +4,13 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from hwcomp import target
 from hwcomp.console import Reporter
-from hwcomp.diagnosis import report_space
+from hwcomp.default_passes import default_passes
+from hwcomp.diagnosis import report_space, with_split_layers
 from hwcomp.groups import width_groups
+from hwcomp.kernels import search_space
+from hwcomp.program import run_passes
 from hwcomp.space import SearchSpace, Site
 from hwcomp.tracing import trace
 
@@ -19,7 +23,8 @@ def told(model: nn.Module, *candidates: int) -> str:
     console = Console(width=300, color_system=None)
     with console.capture() as capture:
         groups = width_groups(trace(model, (torch.zeros(1, 3, 8, 8),)))
-        report_space(SearchSpace(sites=sites, edges=()), groups, Reporter(console))
+        space = SearchSpace(sites=sites, edges=())
+        report_space(space, groups, Reporter(console), space)
     return capture.get()
 
 
@@ -42,3 +47,25 @@ def test_network_of_one_layer_has_nothing_to_remove() -> None:
     assert "10^1 assignments of precision to 1 operators; no channels that could be removed" in told(
         nn.Conv2d(3, 8, 1), 10
     )
+
+
+def test_layers_of_two_precisions_are_counted_where_they_are_possible() -> None:
+    """The second layer is wide enough; the first is narrower than two fast blocks, and the last one makes the outputs.
+
+    The wide one may also have two schemes.
+    """
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 32, 1), nn.ReLU(), nn.Conv2d(32, 4, 1))
+    network = trace(model.eval(), (torch.zeros(1, 3, 8, 8),))
+    space, groups = search_space(run_passes(network, default_passes(target.load("x86_64")))), width_groups(network)
+    assert with_split_layers(space, network, groups, 0.0) == space
+    split = with_split_layers(space, network, groups, 0.25)
+    further = {
+        now.name: now.candidates[len(before.candidates) :]
+        for before, now in zip(space.sites, split.sites, strict=True)
+        if now != before
+    }
+    assert further == {"_2": ("float:0.25+int8",)}
+    console = Console(width=300, color_system=None)
+    with console.capture() as capture:
+        report_space(space, groups, Reporter(console), split)
+    assert f"; at most 10^{split.size_log10:.0f} with two in one layer, which 1 could have; about 10^" in capture.get()
