@@ -7,6 +7,8 @@ whose lengths ``header["blobs"]`` lists. A request names one of the verbs in `VE
 
 from __future__ import annotations
 
+import atexit
+import base64
 import hashlib
 import json
 import os
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Union
@@ -53,6 +56,15 @@ ARM_PARTS = {
     "0xd4f": "Neoverse-V2",
 }  # fmt: skip
 """Cores that Arm designed, by the part number that the kernel shows."""
+
+KERNELS_MARK, KERNELS_DIGITS, MAX_KERNELS_BYTES = b"hwcomp-kernels/1", 12, 2**26
+"""End of a model that carries a library of operators, and the digits of the library's length before it."""
+
+ELF_MACHINES = {"x86_64": 62, "AMD64": 62, "aarch64": 183, "arm64": 183}
+"""System V ABI, ``e_machine``."""
+
+INSTALLED: dict[str, str] = {}
+"""Libraries of operators that are there, by their hash; under the empty name, their folder."""
 
 Header = dict[str, Any]
 Source = Union[bytes, str]  # noqa: UP007 - Python 3.9 has no `|` for types
@@ -100,7 +112,10 @@ def parse_header(text: bytes) -> tuple[Header, list[int]]:
 
 
 def open_session(source: Source, threads: int, folder: str | None = None) -> Any:
-    """Load a model; profile it into ``folder`` if that is given, beside its optimised graph without weights."""
+    """Load a model, with the library of operators that it carries.
+
+    It is profiled into ``folder`` if that is given, beside its optimised graph without weights.
+    """
     import onnxruntime as ort  # noqa: PLC0415 - heavy; `hello` tells where it is missing
 
     options = ort.SessionOptions()
@@ -112,10 +127,58 @@ def open_session(source: Source, threads: int, folder: str | None = None) -> Any
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "64")
+    library = kernels(source)
     try:
+        if library is not None:
+            options.register_custom_ops_library(_installed(library))
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Refused:
+        raise
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base
         raise Refused(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
+
+
+def kernels(source: Source) -> bytes | None:
+    """Return the library that a model carries, None if there is none; only the end of the model is read."""
+    end = _tail(source, KERNELS_DIGITS + len(KERNELS_MARK))
+    if not end.endswith(KERNELS_MARK):
+        return None
+    try:
+        length = int(end[:KERNELS_DIGITS], 16)
+        text = _tail(source, length + len(end))[:length]
+        return zlib.decompress(base64.b64decode(text, validate=True))
+    except (ValueError, zlib.error):
+        raise Refused("the kernels inside the model are damaged") from None
+
+
+def _tail(source: Source, count: int) -> bytes:
+    if count > MAX_KERNELS_BYTES:
+        raise ValueError("too many bytes of kernels")
+    if isinstance(source, bytes):
+        return source[-count:]
+    with Path(source).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - count))
+        return file.read()
+
+
+def _installed(library: bytes) -> str:
+    """Return the path of a library that may be loaded: in a folder of this process, which is removed at its end."""
+    machine = platform.machine()
+    if library[:4] != b"\x7fELF" or int.from_bytes(library[18:20], "little") != ELF_MACHINES.get(machine):
+        raise Refused(f"the kernels inside the model are not for {machine}", "runtime")
+    needs = re.search(rb"hwcomp-isa:([a-z0-9_,]*);", library)
+    missing = set(needs.group(1).decode().split(",")) - {"", *_isa()} if needs else set()
+    if missing:
+        raise Refused(f"the kernels inside the model need {', '.join(sorted(missing))}: not here", "runtime")
+    digest = hashlib.sha256(library).hexdigest()
+    if digest not in INSTALLED:
+        if not INSTALLED:
+            INSTALLED[""] = tempfile.mkdtemp(prefix="hwcomp-kernels-")  # only its owner may read and write it
+            atexit.register(shutil.rmtree, INSTALLED[""], ignore_errors=True)
+        path = Path(INSTALLED[""]) / f"{digest}.so"
+        path.write_bytes(library)
+        INSTALLED[digest] = str(path)
+    return INSTALLED[digest]
 
 
 def time_block(

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from hwcomp.errors import InputError, LoweringError
+from hwcomp.lowering.embedded import extract, installed
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -24,10 +25,10 @@ QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def open_session(model: bytes | Path, threads: int) -> "onnxruntime.InferenceSession":
-    """Load a model; the file is refused if it is damaged.
+    """Load a model, with the library of operators that it carries; the file is refused if it is damaged.
 
     Raises:
-        LoweringError: ONNX Runtime cannot load it.
+        LoweringError: ONNX Runtime cannot load it, or the library is not for this machine.
     """
     import onnxruntime as ort  # noqa: PLC0415 - heavy, and needed only where something runs
 
@@ -35,8 +36,13 @@ def open_session(model: bytes | Path, threads: int) -> "onnxruntime.InferenceSes
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
     source = model if isinstance(model, bytes) else str(model)
+    library = extract(model)
     try:
+        if library is not None:
+            options.register_custom_ops_library(str(installed(library)))
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except LoweringError:
+        raise
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base
         first = str(error).strip().splitlines()[0]
         raise LoweringError(f"ONNX Runtime cannot load the model: {first}") from error
