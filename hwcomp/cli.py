@@ -68,10 +68,20 @@ def compile(  # noqa: A001 - the verb of the field
         str,
         typer.Option(
             help="post_training; one that removes channels and trains: uniform_pruning, latency_pruning, "
-            "soft_filter_pruning, asymptotic_soft_filter_pruning; or both at once: differentiable."
+            "soft_filter_pruning, asymptotic_soft_filter_pruning; one that removes weights and trains: "
+            "magnitude_pruning, score_pruning; or precision and channels at once: differentiable."
         ),
     ] = "post_training",
     prune_rate: Annotated[float | None, typer.Option(help="Share of the channels to remove, 0 to below 1.")] = None,
+    density: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE", help="Share of the weights that stay, above 0 to 1, for methods that remove them."
+        ),
+    ] = None,
+    pattern: Annotated[
+        str, typer.Option(help="How they lie: in blocks of output x input channels (4x1, 1x1, 1x4), or 2of4.")
+    ] = "4x1",
     epochs: Annotated[int | None, typer.Option(help="Of training; 10 if neither these nor minutes are given.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Of training: the schedule is planned to end then.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest; the method's own if not given.")] = None,
@@ -103,6 +113,9 @@ def compile(  # noqa: A001 - the verb of the field
     filter_share: Annotated[
         float, typer.Option(help="Share of a layer's filters that may be more precise than the rest; 0 for none.")
     ] = 0.25,
+    sparse: Annotated[
+        bool, typer.Option("--sparse", help="The search may also leave out weights, where that is faster.")
+    ] = False,
     search_order: Annotated[int, typer.Option(help="2: the search looks through a step of the weights.")] = 1,
     controls: Annotated[
         bool, typer.Option("--controls", help="Also train what the search must beat, and take the best.")
@@ -116,11 +129,11 @@ def compile(  # noqa: A001 - the verb of the field
     options = commands.CompileOptions(
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
-        method=method, prune_rate=prune_rate, epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip,
-        mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
-        recovery=recovery, tensorboard=tensorboard, estimator=estimator, latency_term=latency_term,
-        search_share=search_share, filter_share=filter_share, search_order=search_order, controls=controls,
-        seeds=seeds, pareto=pareto,
+        method=method, prune_rate=prune_rate, density=density, pattern=pattern, epochs=epochs, minutes=minutes,
+        learning_rate=learning_rate, clip=clip, mixed_precision=mixed_precision, importance=importance, steps=steps,
+        from_scratch=from_scratch, paper=paper, recovery=recovery, tensorboard=tensorboard, estimator=estimator,
+        latency_term=latency_term, search_share=search_share, filter_share=filter_share, sparse=sparse,
+        search_order=search_order, controls=controls, seeds=seeds, pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

@@ -45,6 +45,8 @@ class CompileOptions:
     store: Path | None
     method: str
     prune_rate: float | None
+    density: str | None
+    pattern: str
     epochs: int | None
     minutes: float | None
     learning_rate: float | None
@@ -60,6 +62,7 @@ class CompileOptions:
     latency_term: str
     search_share: float
     filter_share: float
+    sparse: bool
     search_order: int
     controls: bool
     seeds: int

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hwcomp.errors import InputError
 from hwcomp.search_options import SearchOptions
+from hwcomp.sparse_options import DEFAULT_PATTERN, asked_sparse
 
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 """Units that a latency may be written in, in microseconds."""
@@ -97,12 +98,21 @@ Method = Literal[
     "latency_pruning",
     "soft_filter_pruning",
     "asymptotic_soft_filter_pruning",
+    "magnitude_pruning",
+    "score_pruning",
     "differentiable",
 ]
-"""How a network is made faster: by precision, by fewer channels, or by both; one file each in `hwcomp.search`."""
+"""How a network is made faster: by precision, by fewer channels or weights, or by both; one file each in
+`hwcomp.search`."""
 
-BY_RATE: frozenset[Method] = frozenset({"uniform_pruning", "soft_filter_pruning", "asymptotic_soft_filter_pruning"})
-"""Methods that remove the share of channels that the user gives: accuracy is then compared with what that leaves."""
+BY_CHANNELS: frozenset[Method] = frozenset({"uniform_pruning", "soft_filter_pruning", "asymptotic_soft_filter_pruning"})
+"""Methods that remove the share of channels that the user gives."""
+
+BY_DENSITY: frozenset[Method] = frozenset({"magnitude_pruning", "score_pruning"})
+"""Methods that leave the share of weights that the user gives."""
+
+BY_RATE: frozenset[Method] = BY_CHANNELS | BY_DENSITY
+"""Methods that are told how much to remove: accuracy is then compared with that of what they leave."""
 
 BY_LATENCY: frozenset[Method] = frozenset({"latency_pruning", "differentiable"})
 """Methods that find the widths by the latency that the user gives."""
@@ -111,6 +121,10 @@ SOFT: frozenset[Method] = frozenset({"soft_filter_pruning", "asymptotic_soft_fil
 """Methods whose filters are zero for a while before they are removed."""
 
 OWN_OPTIONS: dict[str, frozenset[Method]] = {
+    "rate": BY_CHANNELS,
+    "density": BY_DENSITY,
+    "pattern": BY_DENSITY,
+    "importance": BY_CHANNELS | BY_LATENCY,
     "steps": frozenset({"latency_pruning"}),
     "from_scratch": SOFT,
     "recovery": SOFT,
@@ -127,6 +141,8 @@ class Shrinking(BaseModel):
 
     Attributes:
         rate: share of the channels of every group that is removed; None for methods that a latency decides for.
+        density: share of the weights that stay in the layers that are made sparse; None where the pattern tells it.
+        pattern: how the weights that stay lie: blocks of output x input channels, "4x1" say, or "2of4".
         epochs: of training; with ``minutes``, the most of them.
         minutes: of training.
         learning_rate: the highest; None for the method's own.
@@ -144,6 +160,8 @@ class Shrinking(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    density: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    pattern: str = DEFAULT_PATTERN
     epochs: Annotated[int, Field(ge=1)] | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -220,8 +238,15 @@ class CompileConfig(BaseModel):
             raise InputError("--seeds is for --controls, which trains each configuration several times; give it too.")
         for name, methods in OWN_OPTIONS.items():
             if name in given and self.method not in methods:
-                raise InputError(f"{_option(name)} is for {' and '.join(sorted(methods, reverse=True))}.")
+                raise InputError(f"{_option(name)} is for {_listed(methods)}.")
+        if self.method in BY_DENSITY:
+            asked_sparse(self.method, self.shrinking.pattern, self.shrinking.density)
         return self
+
+
+def _listed(methods: frozenset[Method]) -> str:
+    *others, last = sorted(methods, reverse=True)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _option(name: str) -> str:

@@ -3,28 +3,33 @@
 A method is told what came of each network that it proposed, and proposes another one or ends.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from hwcomp.attempt import Attempt
-from hwcomp.config import SOFT
+from hwcomp.config import BY_DENSITY, SOFT
 from hwcomp.design import INTEGERS
 from hwcomp.errors import InputError
 from hwcomp.importance import load_importance
 from hwcomp.job import Job
 from hwcomp.job_recovery import recovery_of
 from hwcomp.kernels import search_space
-from hwcomp.proposal_notes import described
+from hwcomp.proposal_notes import described, described_sparse
 from hwcomp.search import (
     asymptotic_soft_filter_pruning,
     differentiable,
     latency_pruning,
+    magnitude_pruning,
+    score_pruning,
     soft_filter_pruning,
     uniform_pruning,
 )
 from hwcomp.search.shrink import Shrink, checked_groups
 from hwcomp.search.shrunk import Shrunk, joined
+from hwcomp.search.sparse_sites import sparse_sites
+from hwcomp.search.sparsify import Sparsified, Sparsify
 from hwcomp.searched import by_search
+from hwcomp.sparse_options import asked_sparse
 from hwcomp.train import EpochRecord
 from hwcomp.width_stage import timed_widths
 
@@ -37,6 +42,12 @@ METHODS = {
     )
 }
 """Methods that remove a share of the channels that the user gives, and the importance that they take."""
+
+SPARSE_METHODS: dict[str, Callable[[Sparsify], Sparsified]] = {
+    magnitude_pruning.METHOD: magnitude_pruning.magnitude_pruning,
+    score_pruning.METHOD: score_pruning.score_pruning,
+}
+"""Methods that leave a share of the weights that the user gives."""
 
 MAX_PROPOSALS = 3
 """Networks that are trained for one latency; the table of widths is good enough for the first or second."""
@@ -60,6 +71,8 @@ def proposals(job: Job) -> Proposals:
         yield from _by_latency(job)
     elif job.config.method == differentiable.METHOD:
         yield from by_search(job)
+    elif job.config.method in BY_DENSITY:
+        yield _by_density(job)
     else:
         yield _by_rate(job)
 
@@ -76,6 +89,16 @@ def _by_rate(job: Job) -> Shrunk:
     integers = search_space(job.original).everywhere(INTEGERS)
     shrink = replace(shrink, multiple=timed_widths(job, shrink.groups, integers).multiple)
     return described(job, shrink.groups, shrink.multiple, method(shrink), f"rate {rate:g}")
+
+
+def _by_density(job: Job) -> Shrunk:
+    options, method = job.config.shrinking, job.config.method
+    sparse = asked_sparse(method, options.pattern, options.density)
+    found = sparse_sites(job.network, sparse)
+    recovery = recovery_of(job)
+    recovery.check()
+    done = SPARSE_METHODS[method](Sparsify(network=job.network, sites=found.sites, sparse=sparse, recovery=recovery))
+    return described_sparse(job, done, sparse, found.dense)
 
 
 def _by_latency(job: Job) -> Proposals:

@@ -16,6 +16,7 @@ class SearchOptions(BaseModel):
         choice_rate: learning rate of the logits.
         filter_share: share of a layer's filters that may compute in a more precise scheme than the rest; 0 for layers
             of one scheme each.
+        sparse: whether layers may also compute with a part of their weights, see `hwcomp.sparse_costs`.
         order: 1, or 2 to look through one step of the weights (five times the work).
         controls: also train what the search must beat, and take the best.
         seeds: trainings of each configuration, where controls are asked for.
@@ -30,6 +31,7 @@ class SearchOptions(BaseModel):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     choice_rate: Annotated[float, Field(gt=0)] = 0.05
     filter_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    sparse: bool = False
     order: Literal[1, 2] = 1
     controls: bool = False
     seeds: Annotated[int, Field(ge=1)] = 3
