@@ -21,7 +21,7 @@ from hwcomp.analysis import OpFacts, facts_of
 from hwcomp.cost import CostTable
 from hwcomp.kernel import Kernels
 from hwcomp.ops import FUNCTIONS, MODULES
-from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
 from hwcomp.space import SearchSpace
 from hwcomp.target import Target
 
@@ -39,6 +39,12 @@ On x86_64 (seven networks, ResNet-20 to ViT-Tiny, ONNX Runtime 1.31.1, one threa
 float, and 15 to 62 % too low when all of it was in int8, 40 % on average. On Cortex-A53, A72 and A76 such a roofline
 ranked 26 float networks well (Spearman 0.98) and was 16 to 20 % off after one fitted constant, but it was 2.8 times too
 low for small CIFAR networks in another runtime. Int8 on ARM, and any GPU, were never compared with a device.
+"""
+
+BLOCKED_EFFICIENCY, SINGLE_EFFICIENCY = 0.95, 0.4
+"""Speed of sparse kernels by their products, relative to dense ones: blocks of four outputs, and single weights.
+
+Measured on x86_64 with 1x1 convolutions (docs/sparsity.md); assumed for other targets.
 """
 
 FLOAT_BITS = 32
@@ -82,7 +88,8 @@ class Roofline:
             return 0.0  # nothing is computed, or no tensor: the graph only looks at a shape
         hardware = self.target.hardware
         operations_per_us = self._cores * hardware.clock_ghz * 1e3 * self._operations_per_cycle(facts, choice)
-        compute_us = 2 * facts.macs / (operations_per_us * hardware.efficiency[_class_of(facts)])
+        efficiency = hardware.efficiency[_class_of(facts)] * _sparse_efficiency(choice)
+        compute_us = 2 * facts.macs / (operations_per_us * efficiency)
         return max(compute_us, self._memory_us(_bytes_moved(facts, choice))) + hardware.kernel_overhead_us
 
     def _operations_per_cycle(self, facts: OpFacts, choice: str) -> float:
@@ -110,6 +117,14 @@ class Roofline:
         return min(self.threads, self.target.hardware.cores)
 
 
+def _sparse_efficiency(choice: str) -> float:
+    """Return the speed of a sparse kernel, by its products, relative to a dense one."""
+    sparse = sparse_of(choice)
+    if sparse is None:
+        return 1.0
+    return BLOCKED_EFFICIENCY if sparse.rows % 4 == 0 else SINGLE_EFFICIENCY
+
+
 def _class_of(facts: OpFacts) -> Literal["conv1x1", "conv3x3", "depthwise", "linear", "other"]:
     if facts.depthwise:
         return "depthwise"
@@ -119,7 +134,7 @@ def _class_of(facts: OpFacts) -> Literal["conv1x1", "conv3x3", "depthwise", "lin
 
 
 def _bytes_moved(facts: OpFacts, choice: str) -> float:
-    weight_bits = FLOAT_BITS if choice == FLOAT else QUANTS[choice].weight_bits or FLOAT_BITS
+    weight_bits = FLOAT_BITS if computes_in_float(choice) else QUANTS[choice].weight_bits or FLOAT_BITS
     input_bits = 8 if reads_integers(choice) else FLOAT_BITS
     output_bits = 8 if writes_integers(choice) else FLOAT_BITS
     return (facts.weights * weight_bits + facts.inputs * input_bits + facts.outputs * output_bits) / 8

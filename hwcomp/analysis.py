@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from hwcomp.kernel import Kernel
+from hwcomp.scheme import sparse_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,8 +13,8 @@ class OpFacts:
 
     Attributes:
         op: what it computes, see `hwcomp.ops`.
-        macs: multiply-accumulates, for the batch of the example inputs.
-        weights: number of weight elements.
+        macs: multiply-accumulates, for the batch of the example inputs; of sparse weights those that are not zero.
+        weights: number of weight elements, likewise.
         inputs: elements of all input tensors.
         outputs: elements of the output tensor.
         window: side of the convolution window; 1 where there is none.
@@ -33,6 +34,9 @@ def facts_of(kernel: Kernel) -> OpFacts:
     """Return the facts of a kernel; one that is unknown has only its inputs and outputs."""
     inputs, outputs = sum(math.prod(shape) for shape in kernel.inputs), kernel.elements
     macs, weights = _macs_and_weights(kernel, outputs)
+    sparse = sparse_of(kernel.scheme)
+    if sparse is not None:
+        macs, weights = round(macs * sparse.density), round(weights * sparse.density)
     window = kernel.window
     return OpFacts(
         op=kernel.op,

@@ -2,6 +2,7 @@
 
 from hwcomp.passes.canonicalize_mean import CanonicalizeMean
 from hwcomp.passes.drop_identity import DropIdentity
+from hwcomp.passes.find_sparse_weights import FindSparseWeights
 from hwcomp.passes.flatten_linear import FlattenLinear
 from hwcomp.passes.fold_batchnorm import FoldBatchnorm
 from hwcomp.passes.fuse_activation import FuseActivation
@@ -33,4 +34,5 @@ def _with_norms(norms: Pass, target: Target) -> list[Pass]:
         FlattenLinear(),
         FuseActivation(),
         InsertQuantChoices(target=target),
+        FindSparseWeights(target=target),
     ]

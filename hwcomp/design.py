@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
-from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, QUANTS, is_sparse, reads_integers, writes_integers
 from hwcomp.space import FOLLOWS_READERS, SearchSpace
 
 CONTROL = "float"
@@ -31,6 +31,7 @@ def designed_assignments(space: SearchSpace, shifts: Iterable[int] = range(PERIO
     for scheme in schemes:
         fallback = () if QUANTS[scheme].activation_bits is None else (INTEGERS,)
         designed[scheme] = space.everywhere(scheme, *fallback)
+    designed |= _sparse_assignments(space)
     integers = space.everywhere(INTEGERS, *schemes)
     levels = _levels(space)
     for shift in shifts:
@@ -89,6 +90,16 @@ def legal(space: SearchSpace, assignment: Mapping[str, str]) -> dict[str, str]:
                 chosen[name] = integers
                 changed = True
     return chosen
+
+
+def _sparse_assignments(space: SearchSpace) -> dict[str, dict[str, str]]:
+    """Return name -> assignment: each site's first sparse scheme, then its second, or its last where it has fewer."""
+    offered = {site.name: [c for c in site.candidates if is_sparse(c)] for site in space.sites}
+    count = max(map(len, offered.values()), default=0)
+    return {
+        f"sparse {index}": space.complete({name: own[min(index, len(own) - 1)] for name, own in offered.items() if own})
+        for index in range(count)
+    }
 
 
 def _schemes(space: SearchSpace) -> list[str]:

@@ -9,6 +9,7 @@ import re
 
 from hwcomp.analysis import facts_of
 from hwcomp.kernel import BOUNDARIES, Kernel
+from hwcomp.scheme import kind_of_scheme
 from hwcomp.work import PRODUCTS, channels_in, channels_out, moved_bytes, sizes_of
 
 BLOCKS = (8, 16, 32, 64)
@@ -40,7 +41,7 @@ def kind_of(kernel: Kernel) -> str:
 
 def family_of(kernel: Kernel) -> str:
     """Return the kind of a kernel and the scheme that it computes in: "linear int8"."""
-    return f"{kind_of(kernel)} {kernel.scheme}"
+    return f"{kind_of(kernel)} {kind_of_scheme(kernel.scheme)}"
 
 
 def group_of(kernel: Kernel) -> str:
@@ -98,7 +99,7 @@ def _constants(kernel: Kernel) -> dict[str, float]:
 
 
 def _words(kernel: Kernel) -> dict[str, float]:
-    words = {"op": kernel.op, "kind": kind_of(kernel), "scheme": kernel.scheme, "tail": kernel.tail}
+    words = {"op": kernel.op, "kind": kind_of(kernel), "scheme": kind_of_scheme(kernel.scheme), "tail": kernel.tail}
     if kernel.op in BOUNDARIES:  # "conv2d>add+conv2d": who makes the tensor, and who reads it
         maker, _, readers = kernel.detail.partition(">")
         words |= {"maker": maker} | {f"reader {reader}": "yes" for reader in readers.split("+")}

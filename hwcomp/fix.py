@@ -22,7 +22,7 @@ from hwcomp.quantizer import (
     quantize_blocks,
     quantize_per_channel,
 )
-from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, writes_integers
 from hwcomp.space import Assignment
 
 LARGEST_BIAS = 2.0**30
@@ -66,7 +66,7 @@ def plan(
         if node.name in params and _is_stored_as_integers(node, chosen):
             tensors[node.name] = params[node.name]
         scheme = chosen.get(node.name, FLOAT)
-        if scheme != FLOAT and op_of(node) in WEIGHTED:
+        if not computes_in_float(scheme) and op_of(node) in WEIGHTED:
             source = node.all_input_nodes[0].name
             weight = quantize_weight(node, scheme, seen.get(source), weight_bits)
             weights[node.name] = _with_integer_bias(weight, scheme, params[source])

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from hwcomp.scheme import is_sparse
 from hwcomp.space import Conversion
 
 Shape = tuple[int, ...]
@@ -110,7 +111,7 @@ def parse(key: str) -> Kernel:
         raise ValueError(f"'{key}' is not the key of a kernel")
     op, scheme, shapes, window, detail, tail = parts
     sources, _, output = shapes.partition(">")
-    scheme, _, activation = scheme.partition(":")
+    scheme, _, activation = (scheme, "", "") if is_sparse(scheme) else scheme.partition(":")
     kernel = Kernel(
         op=op,
         scheme=scheme,

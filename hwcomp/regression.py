@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hwcomp.features import family_of, features_of, group_of
 from hwcomp.kernel import Kernel
 from hwcomp.law import FLOOR_US, Law, fit_law
+from hwcomp.scheme import kind_of_scheme
 from hwcomp.trees import Trees, fit_trees, trees_of
 from hwcomp.work import TERMS, work_of
 
@@ -129,7 +130,7 @@ def _lawful_us(laws: Mapping[str, Law], kernels: Sequence[Kernel]) -> Vector:
 
 
 def _scheme_of(kernel: Kernel) -> str:
-    return kernel.scheme
+    return kind_of_scheme(kernel.scheme)
 
 
 def _matrix(kernels: Sequence[Kernel], names: Sequence[str]) -> Vector:

@@ -151,6 +151,11 @@ def _number(text: str, choice: str) -> float:
         raise InputError(f"The density in '{choice}' is not a number; write for example 'sparse:0.1'.") from None
 
 
+def kind_of_scheme(choice: str) -> str:
+    """Return a scheme without its density, "sparse4x1": what kernels of any density have in common."""
+    return choice.partition(":")[0] if is_sparse(choice) else choice
+
+
 def is_sparse(choice: str) -> bool:
     """Return whether a choice is one like "sparse:0.1"; it reads and writes float."""
     return sparse_of(choice) is not None

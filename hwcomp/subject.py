@@ -13,6 +13,7 @@ from hwcomp.kernel import Kernels
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.lowering.onnxruntime import Feed
 from hwcomp.lowering.qdq import insert_qdq
+from hwcomp.lowering.sparse_layers import sparse_file
 from hwcomp.program import Inputs, Program
 from hwcomp.quantizer import QuantParams
 from hwcomp.space import Assignment, SearchSpace
@@ -66,7 +67,7 @@ def subject_of(
         space=search_space(program),
         kernels=kernels_of(program, target.activation),
         feed={name: x.numpy() for name, x in zip(names, inputs, strict=True)},
-        lower=lambda assignment: to_bytes(insert_qdq(float_graph, quantization(assignment))),
+        lower=lambda assignment: sparse_file(insert_qdq(float_graph, quantization(assignment)), assignment, target.isa),
     )
 
 

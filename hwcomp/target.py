@@ -79,6 +79,7 @@ class Target(_Strict):
         activation: integer type of activations; it decides the speed ("uint8" for VNNI, "int8" for ARM).
         weight_bits: 8, or 7 where products of unsigned and signed bytes saturate.
         schemes: scheme -> operators that run in it, besides float, see `hwcomp.ops`.
+        sparse: operators that there are sparse kernels for, see `hwcomp.sparse_kernels`.
         hardware: what a roofline needs.
         local: whether this very machine is the device, so that it can be measured.
     """
@@ -92,6 +93,7 @@ class Target(_Strict):
     activation: Literal["uint8", "int8"]
     weight_bits: Literal[7, 8] = 8
     schemes: dict[str, tuple[str, ...]]
+    sparse: tuple[Literal["conv2d", "linear"], ...] = ()
     hardware: Hardware
     local: bool = False
 

@@ -19,6 +19,7 @@ from hwcomp.errors import InputError
 from hwcomp.features import family_of, kind_of
 from hwcomp.kernel import BOUNDARIES, Kernel, parse
 from hwcomp.learning import log_errors, relative
+from hwcomp.scheme import kind_of_scheme
 from hwcomp.store import KernelRow
 from hwcomp.work import moved_bytes
 
@@ -108,7 +109,7 @@ def choose(kernels: Sequence[Kernel], count: int) -> list[Kernel]:
         return candidates
     work = np.array([_log_work(kernel) for kernel in candidates])
     kinds = np.array([kind_of(kernel) for kernel in candidates])
-    schemes = np.array([kernel.scheme for kernel in candidates])
+    schemes = np.array([kind_of_scheme(kernel.scheme) for kernel in candidates])
     chosen = [int(np.argsort(work)[len(work) // 2])]
     distance = np.full(len(candidates), math.inf)
     while len(chosen) < count:
@@ -121,7 +122,7 @@ def choose(kernels: Sequence[Kernel], count: int) -> list[Kernel]:
 
 def _names(kernel: Kernel) -> tuple[str, ...]:
     """Return what a kernel's factor is the product of."""
-    return "", f"kind {kind_of(kernel)}", f"scheme {kernel.scheme}", f"family {family_of(kernel)}"
+    return "", f"kind {kind_of(kernel)}", f"scheme {kind_of_scheme(kernel.scheme)}", f"family {family_of(kernel)}"
 
 
 def _log_work(kernel: Kernel) -> float:

@@ -1,20 +1,15 @@
 """Make convolutions and linear layers searchable in sparse weights."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
-from hwcomp.choice import Choice
 from hwcomp.errors import InputError
-from hwcomp.ops import WEIGHTED, anchor, is_float, module_of, op_of, shape_of
-from hwcomp.passes._batchnorm import folded
-from hwcomp.passes._edit import call_instead
+from hwcomp.ops import WEIGHTED, anchor, module_of, op_of
+from hwcomp.passes._sparse import offer, why_not_sparse
 from hwcomp.program import Note, PassResult, Program, finish
-from hwcomp.scheme import FLOAT, Sparse
+from hwcomp.scheme import Sparse
 from hwcomp.sharing import parameter_uses
 
 
@@ -68,38 +63,14 @@ class InsertSparseChoices:
         for node in result.nodes:
             if op_of(node) not in WEIGHTED:
                 continue
-            reason = self._why_not(node, uses)
+            reason = why_not_sparse(node, uses, depthwise=self.depthwise)
+            if reason is None and not self._fitting(node):
+                reason = f"no pattern fits its weight of {_channels(node)} channels"
             if reason is not None:
                 notes.append(Note(site=node.name, reason=f"stays dense: {reason}"))
                 continue
-            changed += _offer(result.module, node, self._fitting(node))
+            changed += offer(result.module, node, self._fitting(node))
         return PassResult(program=finish(result), changed=changed, notes=tuple(notes))
-
-    def _why_not(self, node: fx.Node, uses: Counter[int]) -> str | None:  # noqa: PLR0911 - a list of reasons
-        """Return why a layer cannot have sparse weights, or None if it can."""
-        module = module_of(node)
-        if module is None:
-            return "its weight is no parameter of its own"
-        inner = anchor(module)
-        if isinstance(inner, nn.Conv1d) or not isinstance(inner, (nn.Conv2d, nn.Linear)):
-            return "sparse weights are for conv2d and linear"
-        if not is_float(node) or not all(is_float(source) for source in node.all_input_nodes):
-            return "its input or output is not one float32 tensor"
-        if isinstance(inner, nn.Conv2d) and len(shape_of(node) or ()) != 4:
-            return "its input has no batch"
-        if isinstance(inner, nn.Conv2d) and inner.padding_mode != "zeros":
-            return f"padding '{inner.padding_mode}' has no sparse kernel"
-        if isinstance(inner, nn.Conv2d) and inner.groups > 1 and not (self.depthwise and inner.weight.shape[1] == 1):
-            return f"its channels are in {inner.groups} groups"
-        if uses[id(inner.weight)] > 1:
-            return "its weight is used at several places"
-        weight = anchor(folded(module)).weight
-        assert isinstance(weight, torch.Tensor)
-        if not bool(weight.detach().abs().amax() > 0):
-            return "all its weights are zero"
-        if not self._fitting(node):
-            return f"no pattern fits its weight of {weight.shape[0]}x{weight.shape[1]} channels"
-        return None
 
     def _fitting(self, node: fx.Node) -> list[str]:
         """Return the schemes whose blocks and groups are not larger than a layer's weight."""
@@ -114,21 +85,13 @@ class InsertSparseChoices:
         return list(dict.fromkeys(map(str, fitting)))
 
 
-def _offer(module: fx.GraphModule, node: fx.Node, schemes: Sequence[str]) -> bool:
-    """Add schemes to what a node may choose; return whether there was one to add."""
-    before = module_of(node)
-    assert before is not None
-    known = before.candidates if isinstance(before, Choice) else (FLOAT,)
-    added = [scheme for scheme in schemes if scheme not in known]
-    if not added:
-        return False
-    choice = Choice(before.op if isinstance(before, Choice) else before, (*known, *added))
-    if isinstance(before, Choice):
-        with torch.no_grad():
-            choice.logits[: len(known)] = before.logits
-    choice.training = before.training
-    call_instead(module, node, choice)
-    return True
+def _channels(node: fx.Node) -> str:
+    """Return the output and input channels of a layer's weight, "8x16"."""
+    module = module_of(node)
+    assert module is not None
+    weight = anchor(module).weight
+    assert isinstance(weight, Tensor)
+    return "x".join(map(str, weight.shape[:2]))
 
 
 PASS = InsertSparseChoices

@@ -19,7 +19,7 @@ from hwcomp.fix import quantize_weight, with_weight
 from hwcomp.ops import SAME_VALUES, WEIGHTED, module_of, op_of
 from hwcomp.program import Inputs, Program, flatten
 from hwcomp.quantizer import QuantParams, fake_quantize
-from hwcomp.scheme import FLOAT
+from hwcomp.scheme import computes_in_float
 from hwcomp.search.knapsack import Sensitivity
 
 
@@ -70,7 +70,7 @@ def _probes(program: Program, params: Mapping[str, QuantParams]) -> tuple[list[t
         for node in program.nodes
         if isinstance(choice := module_of(node), Choice) and op_of(node) in WEIGHTED
         for scheme in choice.candidates
-        if scheme != FLOAT
+        if not computes_in_float(scheme)
     ]
     tensors = [node for node in program.nodes if node.name in params and op_of(node) not in SAME_VALUES]
     return weighted, tensors

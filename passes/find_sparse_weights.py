@@ -1,0 +1,101 @@
+"""Offer sparse kernels to layers whose weights have zeros already."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import final
+
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, fx, nn
+
+from hwcomp.ops import anchor, module_of, op_of, shape_of
+from hwcomp.passes._batchnorm import folded
+from hwcomp.passes._sparse import offer, why_not_sparse
+from hwcomp.program import Note, PassResult, Program, finish
+from hwcomp.scheme import Sparse
+from hwcomp.sharing import parameter_uses
+from hwcomp.target import Target
+
+MOST = 0.7
+"""Density above which no kernel is faster than the dense one; see docs/sparsity.md."""
+
+BLOCK = 4
+"""Output channels of a block, where zeros come in blocks."""
+
+OVERHEAD = 1.2
+"""What a block costs beside its products, in products of one output channel."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindSparseWeights:
+    """Add to the `Choice` of a layer with many zeros the sparse scheme that leaves them out.
+
+    Before: ``x -> Choice(conv; float, int8) -> y``; after: ``x -> Choice(conv; float, int8, sparse4x1:0.1) -> y``. The
+    scheme is the one whose kernel has least to do: zeros in blocks of four output channels, or single ones. Layers with
+    few zeros are left alone. Nothing is made zero here.
+
+    Attributes:
+        target: decides which operators have sparse kernels.
+    """
+
+    target: Target
+    preserves: bool = True
+
+    def __call__(self, program: Program) -> PassResult:
+        """Return the program with the schemes; a layer with many zeros that has no sparse kernel is noted."""
+        result = program.fork()
+        uses = parameter_uses(result.nodes)
+        changed, notes = 0, []
+        for node in result.nodes:
+            if op_of(node) not in self.target.sparse or module_of(node) is None:
+                continue
+            found = scheme_of(_weight(node))
+            if found.density > MOST:
+                continue
+            reason = why_not_sparse(node, uses) or why_no_kernel(node)
+            if reason is not None:
+                notes.append(Note(site=node.name, reason=f"computes with its zeros: {reason}"))
+                continue
+            changed += offer(result.module, node, [str(found)])
+        return PassResult(program=finish(result), changed=changed, notes=tuple(notes))
+
+
+def scheme_of(weight: Tensor) -> Sparse:
+    r"""Return the sparse scheme of a weight that takes least time, its density rounded up to two digits.
+
+    The time of a kernel is modelled by :math:`n (R + 1.2)` for :math:`n` blocks of :math:`R` rows.
+
+    Args:
+        weight: (C_out, C_in / groups, \*kernel).
+    """
+    kept = (weight.detach() != 0).flatten(1)
+    single = int(kept.sum())
+    blocks = int(F.pad(kept.float(), (0, 0, 0, -len(kept) % BLOCK)).view(-1, BLOCK, kept.shape[1]).amax(1).sum())
+    if blocks * (BLOCK + OVERHEAD) <= single * (1 + OVERHEAD):
+        return Sparse(rows=BLOCK, density=_rounded_up(blocks / (-(-len(kept) // BLOCK) * kept.shape[1])))
+    return Sparse(density=_rounded_up(single / kept.numel()))
+
+
+def why_no_kernel(node: fx.Node) -> str | None:
+    """Return why there is no sparse kernel for a layer of a kind that has them, or None if there is."""
+    module = module_of(node)
+    inner = anchor(module) if module is not None else None
+    if isinstance(inner, nn.Conv2d):
+        return None if set(inner.dilation) == {1} and not isinstance(inner.padding, str) else "it is dilated"
+    rank = len(shape_of(node.all_input_nodes[0]) or ())
+    return None if rank == 3 else "a linear layer over single vectors has no tokens to compute side by side"
+
+
+def _rounded_up(density: float) -> float:
+    return min(1.0, max(0.01, ceil(density * 100 - 1e-9) / 100))
+
+
+def _weight(node: fx.Node) -> Tensor:
+    module = module_of(node)
+    assert module is not None
+    weight = anchor(folded(module)).weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+PASS = FindSparseWeights
