@@ -54,7 +54,8 @@ def fitted(
     .. math:: T_{next} = m \, T / s
 
     by the table, with the margin m; where that is slower than one that missed, or faster than one that is within, at
-    the geometric mean of the two. A source that is still too slow after all drafts but one is asked for its fastest.
+    the geometric mean of the two, until they are nearly alike. A source that is still too slow after all drafts but one
+    is asked for its fastest.
 
     Args:
         offer: the source.
@@ -83,6 +84,8 @@ def fitted(
             break
         aim_us = MARGIN * configuration.predicted_us / share
         within_us = max((one.configuration.predicted_us for one in found), default=0.0)
+        if within_us > ENOUGH * missed_us:
+            break
         if found and missed_us < inf and not within_us < aim_us < missed_us:
             aim_us = sqrt(within_us * missed_us)
     return max(found, key=lambda one: one.configuration.predicted_us, default=None)
