@@ -1,6 +1,7 @@
 """The output folder: ``model.onnx``, ``manifest.json``, ``report.html``, ``program/``.
 
-Plain ONNX Runtime loads the model; plain PyTorch and safetensors load the program, to train it further.
+Plain ONNX Runtime loads the model, one with sparse layers after ``register_custom_ops_library("kernels.so")``; plain
+PyTorch and safetensors load the program, to train it further.
 """
 
 import hashlib
@@ -12,10 +13,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hwcomp.errors import InputError
+from hwcomp.lowering.embedded import extract
 from hwcomp.manifest import SCHEMA_VERSION, Manifest
 from hwcomp.stages import write_atomically
 
 MODEL, MANIFEST, REPORT = "model.onnx", "manifest.json", "report.html"
+KERNELS = "kernels.so"
+"""Library of sparse kernels; only where the model needs it, see `hwcomp.lowering.embedded`."""
 
 
 def prepare(folder: Path, *, force: bool) -> Path:
@@ -67,8 +71,12 @@ def write(
         InputError: the disk is full or read-only; what was there before is still whole.
     """
     complete = manifest.model_copy(update={"files": {MODEL: hashlib.sha256(model).hexdigest()}})
+    kernels = extract(model)
     contents = {MODEL: model, **program, REPORT: render(complete).encode()}
+    contents |= {} if kernels is None else {KERNELS: kernels}
     try:
+        if kernels is None:  # of a model that was here before
+            (folder / KERNELS).unlink(missing_ok=True)
         for name, content in contents.items():
             write_atomically(folder / name, content)
         write_atomically(folder / MANIFEST, complete.model_dump_json(indent=2).encode())
