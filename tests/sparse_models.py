@@ -81,6 +81,10 @@ class Case:
 
     def own(self, **changed: object) -> bytes:
         """Return the model in the library's operators, which it carries; attributes and constants can be changed."""
+        return embed(self.bare(**changed), library())
+
+    def bare(self, **changed: object) -> bytes:
+        """Return the same model without the library."""
         top = {"input": [self.channels, *self.size], "kernel": [self.kernel] * 2, "strides": [self.stride] * 2}
         attributes = top | {"pads": list(self.pads), "low": float(self.low), "high": float(self.high)}
         blocks = compress(self.weight, self.rows)
@@ -94,7 +98,7 @@ class Case:
         kind = "DepthwiseConv" if self.depthwise else "SparseConv"
         inputs = ["x", *constants, *(["r"] if self.residual else [])]
         node = helper.make_node(kind, inputs, ["y"], name=f"site/{kind}", domain="hwcomp", **attributes)
-        return embed(self._model([node], constants), library())
+        return self._model([node], constants)
 
     def _model(self, nodes: list[object], constants: dict[str, Array]) -> bytes:
         tensor: Callable[..., object] = helper.make_tensor_value_info

@@ -8,6 +8,9 @@ from hwcomp.lowering.onnx_export import SITE
 from hwcomp.lowering.sparse_followers import constant
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
+MOST_STRIDE = 16
+DEPTHWISE_KERNELS, DEPTHWISE_STRIDES = ((3, 3), (5, 5), (7, 7)), ((1, 1), (2, 2))
+"""What there are inner loops for: ``planes.h`` and ``depthwise_kernels.h``."""
 
 
 def operator_of(graph: ir.Graph, site: str) -> ir.Node | None:
@@ -40,9 +43,20 @@ def _why_not_conv(node: ir.Node, shape: tuple[int, ...], weight: NDArray[np.floa
         return f"its padding is '{padding}'"
     if any(step != 1 for step in node.attributes.get_ints("dilations", (1,))):
         return "it is dilated"
+    strides = tuple(node.attributes.get_ints("strides", (1, 1)))
     if depthwise:
-        return None if groups == shape[1] == len(weight) else "it is not depthwise"
-    return None if groups == 1 else f"it has {groups} groups"
+        return _why_not_depthwise(weight.shape[2:], strides, is_depthwise=groups == shape[1] == len(weight))
+    if groups != 1:
+        return f"it has {groups} groups"
+    return f"its stride is above {MOST_STRIDE}" if max(strides) > MOST_STRIDE else None
+
+
+def _why_not_depthwise(kernel: tuple[int, ...], strides: tuple[int, ...], *, is_depthwise: bool) -> str | None:
+    if not is_depthwise:
+        return "it is not depthwise"
+    if kernel not in DEPTHWISE_KERNELS or strides not in DEPTHWISE_STRIDES:
+        return f"there is no depthwise kernel of {kernel[0]}x{kernel[1]} with strides {strides[0]} and {strides[1]}"
+    return None
 
 
 def _why_not_linear(node: ir.Node, rank: int, *, depthwise: bool) -> str | None:

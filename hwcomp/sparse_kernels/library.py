@@ -17,8 +17,17 @@ from hwcomp.stages import cache_root
 FOLDER = "kernels"
 NATIVE = ("cc", "gcc", "clang")
 REFERENCE = "microkernels_reference.c"
-FLAGS = ("-std=c11", "-O3", "-fno-math-errno", "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs")
-"""Floats stay as the standard has them: NaN and the order of sums are kept."""
+FLAGS = (
+    "-std=c11",
+    "-O3",
+    "-fno-math-errno",
+    "-ffp-contract=fast",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-shared",
+    "-Wl,-z,defs",
+)
+"""NaN and the order of sums are kept; a product and a sum may be rounded once."""
 
 NEEDS = {
     "x86-64-v4": ("avx2", "fma", "bmi1", "bmi2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),

@@ -1,12 +1,12 @@
 /* The inner loops: block-rows of a sparse matrix times a tile of pixels, for each height R of a block and each V.
  *
- *     y[row, pixel] = clamp(bias[row] + sum over the blocks b of the row: values[b, row] * x[offsets[b] + pixel], low, high)
+ *     y[row, pixel] = clamp(bias[row] + sum of values[b, row] * x[offsets[b] + pixel] over the row's blocks b, low, high)
  *
- * for block-rows first to last - 1; block-row r has rows r * R to r * R + R - 1 and blocks starts[r] to starts[r + 1] - 1,
- * and a block has R values. `bias`, `residual` and `y` are indexed by row, the last two with the stride `y_stride`; `x`,
- * `residual` and `y` point at the first pixel. A tile is V vectors of HWCOMP_LANES pixels, of which the last one lies
- * `shift` pixels further left, over its neighbour, so that a tile can end anywhere. Names that end in "_add" add
- * `residual` before they clamp; the others ignore it.
+ * for block-rows first to last - 1; block-row r has rows r * R to r * R + R - 1 and blocks starts[r] to
+ * starts[r + 1] - 1, and a block has R values. `bias`, `residual` and `y` are indexed by row, the last two with the
+ * stride `y_stride`; `x`, `residual` and `y` point at the first pixel. A tile is V vectors of HWCOMP_LANES pixels, of
+ * which the last one lies `shift` pixels further left, over its neighbour, so that a tile can end anywhere. Names that
+ * end in "_add" add `residual` before they clamp; the others ignore it.
  */
 #ifndef HWCOMP_MICROKERNELS_H
 #define HWCOMP_MICROKERNELS_H

@@ -1,21 +1,13 @@
 /* The inner loops in plain C with vectors as GCC and Clang have them: what every other version must agree with. */
 #include "microkernels.h"
-
-enum { LANES = HWCOMP_LANES };
-typedef float vector __attribute__((vector_size(4 * HWCOMP_LANES), aligned(4)));
-typedef int32_t mask __attribute__((vector_size(4 * HWCOMP_LANES), aligned(4)));
-
-static inline vector choose(mask which, vector yes, vector no)
-{
-    return (vector)((which & (mask)yes) | (~which & (mask)no));
-}
+#include "vectors.h"
 
 static inline __attribute__((always_inline)) void tile(
     const int rows, const int vectors, const int add, const float *x, const float *values, const int32_t *offsets,
     const int32_t *starts, const float *bias, const float *residual, float *y, int64_t first, int64_t last,
     int64_t y_stride, int64_t shift, float low, float high)
 {
-    const vector zero = {0}, lows = zero + low, highs = zero + high;
+    const vector zero = {0};
     int64_t place[MAX_VECTORS];
     for (int v = 0; v < vectors; v++)
         place[v] = v * LANES - (v == vectors - 1 ? shift : 0);
@@ -31,7 +23,7 @@ static inline __attribute__((always_inline)) void tile(
             vector seen[MAX_VECTORS];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
-                seen[v] = *(const vector *)(pixels + place[v]);
+                seen[v] = load(pixels + place[v]);
 #pragma GCC unroll 16
             for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
@@ -45,9 +37,8 @@ static inline __attribute__((always_inline)) void tile(
                 int64_t at = (block_row * rows + r) * y_stride + place[v];
                 vector result = sum[r][v];
                 if (add)
-                    result += *(const vector *)(residual + at);
-                result = choose(result < lows, lows, result);
-                *(vector *)(y + at) = choose(result > highs, highs, result);
+                    result += load(residual + at);
+                store(y + at, clamp(result, low, high));
             }
     }
 }

@@ -9,19 +9,26 @@
 #ifndef HWCOMP_PLANES_H
 #define HWCOMP_PLANES_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct { int64_t h, w; } pair;
+
+/* The image's own part of a phase: its rows, or columns, `from` to `to` - 1 of those that the outputs read. */
+typedef struct { int64_t from, to; } span;
+
+enum { MAX_STRIDE = 16 };
 
 typedef struct {
     int64_t channels;
     pair size, kernel, stride, before, after;  /* of the image; zeros before and after it */
     pair out, phases;
+    span rows[MAX_STRIDE], columns[MAX_STRIDE];  /* by phase */
     int64_t pitch, pixels, plane;  /* of a row; from the first to the last output; of one phase of one channel */
     int in_place;
 } planes;
 
-/* Fill in what follows from `channels`, `size`, `kernel`, `stride`, `before` and `after`; return what is wrong, or NULL. */
+/* Fill in what follows from the members up to `after`; return what is wrong, or NULL. */
 const char *lay_out(planes *p);
 
 /* Return the distance of an input from its output; column = (channel * kernel.h + row) * kernel.w + column there. */
@@ -31,11 +38,13 @@ int64_t distance(const planes *p, int64_t column);
 int64_t channel_floats(const planes *p);
 int64_t scratch_floats(const planes *p, int64_t channels);
 
-/* Write the planes of one channel of an image. */
-void fill_planes(const planes *p, const float *image, float *to);
+/* Write the planes of one channel of an image; its memory may be read up to `end`. */
+void fill_planes(const planes *p, const float *image, const float *end, float *to);
 
-/* Copy pixels first to first + count - 1 of a plane, whose first is where `plane` points, to or from an image. */
-void crop(const planes *p, int64_t first, int64_t count, const float *plane, float *image);
-void uncrop(const planes *p, int64_t first, int64_t count, const float *image, float *plane);
+/* A piece of a row of outputs: where it lies in a range of a plane and in the outputs of a channel, and its bytes. */
+typedef struct { int64_t in_plane, in_out; size_t bytes; } piece;
+
+/* Cut pixels first to first + count - 1 of a plane into pieces, at most `count`; return how many there are. */
+int64_t cut(const planes *p, int64_t first, int64_t count, piece *pieces);
 
 #endif

@@ -1,9 +1,10 @@
 /* hwcomp::SparseConv: a convolution with few weights.
  *
- *     Y = clamp(conv(X, W) + bias + residual, low, high),   W as a matrix (out_channels, channels * kernel.h * kernel.w)
+ *     Y = clamp(conv(X, W) + bias + residual, low, high)
  *
- * Block b of block-row r holds W[r * rows : r * rows + rows, columns[b]] in values[b * rows : b * rows + rows], and
- * block-row r has blocks starts[r] to starts[r + 1] - 1; rows beyond the last output channel are zero.
+ * W is the matrix (out_channels, channels * kernel.h * kernel.w). Block b of block-row r holds
+ * W[r * rows : r * rows + rows, columns[b]] in values[b * rows : b * rows + rows], and block-row r has the blocks
+ * starts[r] to starts[r + 1] - 1; rows beyond the last output channel are zero.
  * Inputs: X, values, columns, starts, bias (out_channels), residual (shape of Y; may be missing). All but X and residual
  * are constants. Attributes: those in operator.h, `rows` and `out_channels`.
  *
@@ -14,9 +15,10 @@
 
 #include "microkernels.h"
 #include "operator.h"
+#include "vectors.h"
 
 enum { VALUES = 1, COLUMNS, STARTS, BIAS, RESIDUAL, INPUTS };
-enum { LANES = HWCOMP_LANES, SCRATCH_ROWS = 32, ROW_CYCLES = 2, FILL_FLOATS = 8192, CACHED_WEIGHTS = 32768 };
+enum { SCRATCH_ROWS = 32, ROW_CYCLES = 2, FILL_FLOATS = 8192, CACHED_WEIGHTS = 32768 };
 static const char NAME[] = "SparseConv";
 
 typedef struct {
@@ -153,27 +155,45 @@ static tile tile_of(const sparse_run *run, int64_t image, int64_t index)
     };
 }
 
+/* Copy pieces of some rows, from or to tiles of them. */
+static void crop(const piece *pieces, int64_t count, const float *y, int64_t rows, int64_t area, float *out)
+{
+    for (int64_t row = 0; row < rows; row++, y += TILE_PIXELS, out += area)
+        for (const piece *each = pieces; each < pieces + count; each++)
+            memcpy(out + each->in_out, y + each->in_plane, each->bytes);
+}
+
+static void uncrop(const piece *pieces, int64_t count, const float *residual, int64_t rows, int64_t area, float *to)
+{
+    for (int64_t row = 0; row < rows; row++, residual += area, to += TILE_PIXELS)
+        for (const piece *each = pieces; each < pieces + count; each++)
+            memcpy(to + each->in_plane, residual + each->in_out, each->bytes);
+}
+
 /* Compute some block-rows of a tile where the outputs are not as in the planes, or not all rows exist. */
 static void compute_aside(const sparse_conv *op, const tile *in, int64_t first, int64_t last)
 {
     /* A tile of one vector, moved to the left, begins before the first pixel. */
     float y[LANES + SCRATCH_ROWS * TILE_PIXELS], residual[LANES + SCRATCH_ROWS * TILE_PIXELS];
     const planes *p = &op->c.planes;
-    int64_t area = p->out.h * p->out.w, top = first * op->rows, bottom = last * op->rows;
-    bottom = bottom < op->out_channels ? bottom : op->out_channels;
-    if (in->t.residual != NULL)
-        for (int64_t row = top; row < bottom; row++)
-            uncrop(p, in->first, in->count, in->t.residual + row * area, residual + LANES + (row - top) * TILE_PIXELS);
-    in->kernel(in->x, op->values, op->offsets, op->starts + first, op->bias + top, residual + LANES, y + LANES, 0,
-               last - first, TILE_PIXELS, in->shift, op->c.low, op->c.high);
-    for (int64_t row = top; row < bottom; row++)
-        crop(p, in->first, in->count, y + LANES + (row - top) * TILE_PIXELS, in->t.y + row * area);
+    int64_t area = p->out.h * p->out.w, step = SCRATCH_ROWS / op->rows;
+    piece pieces[TILE_PIXELS];
+    int64_t count = cut(p, in->first, in->count, pieces);
+    for (; first < last; first += step) {
+        int64_t end = first + step < last ? first + step : last, top = first * op->rows;
+        int64_t rows = (end * op->rows < op->out_channels ? end * op->rows : op->out_channels) - top;
+        if (in->t.residual != NULL)
+            uncrop(pieces, count, in->t.residual + top * area, rows, area, residual + LANES);
+        in->kernel(in->x, op->values, op->offsets, op->starts + first, op->bias + top, residual + LANES, y + LANES, 0,
+                   end - first, TILE_PIXELS, in->shift, op->c.low, op->c.high);
+        crop(pieces, count, y + LANES, rows, area, in->t.y + top * area);
+    }
 }
 
 static void compute_tile(const sparse_conv *op, const tile *in, int64_t first, int64_t last)
 {
     const planes *p = &op->c.planes;
-    int64_t whole = op->out_channels / op->rows, step = SCRATCH_ROWS / op->rows;
+    int64_t whole = op->out_channels / op->rows;
     whole = whole < last ? whole : last;
     if (p->pitch == p->out.w && p->pixels >= LANES && first < whole) {
         const float *residual = in->t.residual == NULL ? NULL : in->t.residual + in->first;
@@ -181,8 +201,8 @@ static void compute_tile(const sparse_conv *op, const tile *in, int64_t first, i
                    p->pixels, in->shift, op->c.low, op->c.high);
         first = whole;
     }
-    for (; first < last; first += step)
-        compute_aside(op, in, first, first + step < last ? first + step : last);
+    if (first < last)
+        compute_aside(op, in, first, last);
 }
 
 static void compute_task(void *state, size_t index)
@@ -203,8 +223,10 @@ static void fill_task(void *state, size_t task)
     const planes *p = &run->op->c.planes;
     int64_t first = (int64_t)task * run->fill_channels, last = run->t.images * p->channels;
     last = last < first + run->fill_channels ? last : first + run->fill_channels;
+    int64_t area = p->size.h * p->size.w;
+    const float *end = run->t.x + run->t.images * p->channels * area;
     for (int64_t channel = first; channel < last; channel++)
-        fill_planes(p, run->t.x + channel * p->size.h * p->size.w, run->scratch + channel * channel_floats(p));
+        fill_planes(p, run->t.x + channel * area, end, run->scratch + channel * channel_floats(p));
 }
 
 static OrtStatus *compute(void *kernel, OrtKernelContext *context)

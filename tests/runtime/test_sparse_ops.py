@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_models import Case
 
+from hwcomp.devices.agent import facts
 from hwcomp.errors import LoweringError
+from hwcomp.lowering.embedded import embed
 from hwcomp.lowering.onnxruntime import open_session
+from hwcomp.sparse_kernels.library import build
+from hwcomp.sparse_kernels.tir_build import INSTRUCTION_SETS, Vectors, tile_object
+from hwcomp.stages import Stages, cache_root
 
 SIZES = (1, 2, 7, 14, 15, 28)
 PADS = ((0, 0, 0, 0), (1, 1, 1, 1), (2, 2, 2, 2), (0, 1, 2, 0), (0, 0, 1, 1))
@@ -27,11 +32,11 @@ def difference(case: Case, threads: int = 1) -> float:
 
 @st.composite
 def cases(draw: st.DrawFn, *, depthwise: bool) -> Case:
-    kernel, pads = draw(st.sampled_from((1, 3, 5))), draw(st.sampled_from(PADS))
+    kernel, pads = draw(st.sampled_from((3, 5, 7) if depthwise else (1, 3, 5))), draw(st.sampled_from(PADS))
     sizes = st.sampled_from([size for size in SIZES if size + min(pads[0] + pads[2], pads[1] + pads[3]) >= kernel])
     low, high = draw(st.sampled_from([(-np.inf, np.inf), (0.0, np.inf), (0.0, 6.0), (-0.5, 0.5)]))
     return Case(
-        size=(draw(sizes), draw(sizes)), kernel=kernel, pads=pads, stride=draw(st.sampled_from((1, 2, 3))),
+        size=(draw(sizes), draw(sizes)), kernel=kernel, pads=pads, stride=draw(st.integers(1, 2 if depthwise else 3)),
         channels=draw(st.integers(1, 40)), out_channels=draw(st.integers(1, 70)), batch=draw(st.integers(1, 2)),
         rows=draw(st.sampled_from((1, 4, 8, 16))), density=draw(st.sampled_from((0.0, 0.1, 0.5, 1.0))),
         residual=not depthwise and draw(st.booleans()), low=low, high=high, depthwise=depthwise,
@@ -49,6 +54,38 @@ def test_sparse_convolutions_are_right(case: Case, threads: int) -> None:
 @given(case=cases(depthwise=True), threads=st.sampled_from((1, 2)))
 def test_depthwise_convolutions_are_right(case: Case, threads: int) -> None:
     assert difference(case, threads) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "vectors", [one for one in INSTRUCTION_SETS if one.flags <= set(facts()["isa"])], ids=lambda one: one.cpu
+)
+@pytest.mark.parametrize("from_tvm", [False, True])
+def test_all_vectors_and_inner_loops_agree(vectors: Vectors, from_tvm: bool) -> None:
+    built = build(vectors, [tile_object(vectors, Stages(cache_root()))] if from_tvm else []).read_bytes()
+    for rows, size, residual in itertools.product((1, 4, 8, 16), (7, 15, 28), (False, True)):
+        case = Case(size=(size, size), rows=rows, residual=residual, out_channels=30, low=-0.5, high=0.5)
+        (expected,) = open_session(case.plain(), 1).run(None, case.feed)
+        (found,) = open_session(embed(case.bare(), built), 2).run(None, case.feed)
+        assert np.allclose(found, expected, atol=1e-4)
+    case = Case(size=(29, 5), depthwise=True)
+    (expected,) = open_session(case.plain(), 1).run(None, case.feed)
+    assert np.allclose(open_session(embed(case.bare(), built), 1).run(None, case.feed)[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (4, 1), (9, 1), (3, 3)])
+def test_depthwise_kernels_that_there_are_not_are_refused(kernel: int, stride: int) -> None:
+    with pytest.raises(LoweringError, match="hwcomp::DepthwiseConv: there is no kernel of this size and stride"):
+        open_session(Case(kernel=kernel, stride=stride, depthwise=True).own(), 1)
+
+
+def test_what_is_not_a_number_stays_none() -> None:
+    for case in (Case(low=0.0, high=6.0, density=1.0), Case(low=0.0, high=6.0, depthwise=True, density=1.0)):
+        x = case.feed["x"]
+        x[0, :, 5, 5] = np.nan
+        (found,) = open_session(case.own(), 1).run(None, {"x": x})
+        wrong = np.zeros_like(found, bool)
+        wrong[..., 4:7, 4:7] = True
+        assert np.array_equal(np.isnan(found), wrong)
 
 
 @pytest.mark.parametrize(("rows", "residual", "pads"), itertools.product((1, 4, 8, 16), (False, True), PADS[:2]))
@@ -106,7 +143,7 @@ BROKEN = {
     "too few values": ({"v": np.ones(7, np.float32)}, "sizes of values, columns, starts and bias do not agree"),
     "rows": ({"rows": 2}, "no kernel for so many rows"),
     "no channels": ({"out_channels": 0}, "no kernel for so many rows"),
-    "strides": ({"strides": [0, 1]}, "strides must be positive"),
+    "strides": ({"strides": [0, 1]}, "strides must be 1 to 16"),
     "a kernel": ({"kernel": [17, 3]}, "kernel is larger than the padded image"),
     "an input": ({"input": [12, 1 << 30, 14]}, "input is too large"),
     "few sizes": ({"input": [12, 14]}, "the attribute has too few values"),
