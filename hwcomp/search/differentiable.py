@@ -23,11 +23,11 @@ from hwcomp.program import Program
 from hwcomp.quantizer import QuantParams
 from hwcomp.search.architect import Architect, supernet_optimiser
 from hwcomp.search.joint_projection import Preference
+from hwcomp.search.moved import moved
 from hwcomp.search.paired_data import paired_data
 from hwcomp.search.records import SearchRecord
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.relaxation import Relaxation, expected_us, probabilities
-from hwcomp.search.tilt import tilted
 from hwcomp.search_options import SearchOptions
 from hwcomp.stages import digest
 from hwcomp.supernet import PrecisionSite, Supernet, WidthSite, sites_of, supernet, weights_to_source
@@ -141,7 +141,7 @@ def differentiable(task: SearchTask) -> Searched:
 
 def _begin_at_budget(task: SearchTask, net: Supernet) -> None:
     """Set the logits so that the expected latency is the budget from the first step on; nothing else is preferred."""
-    begun = tilted(task.joint, _preference(net.program.module), task.budget_us)
+    begun = moved(task.joint, _preference(net.program.module), task.budget_us)
     with torch.no_grad():
         for site in sites_of(net.program.module).values():
             p = begun.widths[site.group] if isinstance(site, WidthSite) else begun.schemes[site.name]
