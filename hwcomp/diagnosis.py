@@ -25,7 +25,7 @@ from hwcomp.scheme import Split
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.space import SearchSpace
 from hwcomp.split_costs import PAIRS
-from hwcomp.split_stage import _layers
+from hwcomp.split_stage import split_candidates
 from hwcomp.stages import Stages, cache_root
 from hwcomp.target import load
 from hwcomp.width_designs import candidates
@@ -77,7 +77,7 @@ def with_split_layers(space: SearchSpace, network: Program, groups: Groups, shar
         groups: of it.
         share: of the filters that the more precise scheme gets; 0 for layers of one scheme each.
     """
-    layers, further = _layers(network, groups) if share else [], dict[str, list[str]]()
+    layers, further = split_candidates(network, groups) if share else [], dict[str, list[str]]()
     for first, second in PAIRS:
         split = Split(first=first, share=share, second=second)
         able = [site.name for site in space.sites if site.name in layers and {first, second} <= {*site.candidates}]

@@ -34,7 +34,7 @@ def with_split_layers(job: Job, groups: Groups, joint: JointTable) -> JointTable
 
         def measure() -> dict[str, list[list[object]]]:
             with stage.bar("timing layers of two precisions", total=None):
-                layers = _layers(job.network, groups)
+                layers = split_candidates(job.network, groups)
                 costs = timed_splits(
                     job.network, space, layers, share, joint.multiple, lambda one: timer_of(job, device, one)[0]
                 )
@@ -51,7 +51,7 @@ def with_split_layers(job: Job, groups: Groups, joint: JointTable) -> JointTable
     return result
 
 
-def _layers(network: Program, groups: Groups) -> list[str]:
+def split_candidates(network: Program, groups: Groups) -> list[str]:
     """Return the layers whose filters can be put in any order."""
     filters = filters_of(network, groups)
     layers = []

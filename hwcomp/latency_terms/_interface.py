@@ -30,7 +30,7 @@ class LatencyTerm(ABC):
         """Adapt to what a step ended with.
 
         Args:
-            ratio: expected latency over budget.
+            ratio: expected latency over budget, as it will be a few steps on if it goes on like that.
             share: of the whole search that the step was, so that short searches adapt as far as long ones.
         """
 
