@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from hwcomp.config import CompileConfig, Fastest, Latency, Shrinking, Speedup
 from hwcomp.errors import InputError
+from hwcomp.sparse_options import asked_sparse
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,46 @@ def test_options_are_checked(wrong: dict[str, object]) -> None:
         ("uniform_pruning", {"rate": 0.5, "paper": True}, "^--paper is for soft_filter_pruning and asymptotic"),
         ("uniform_pruning", {"rate": 0.5, "from_scratch": True}, "^--from-scratch is for soft_filter_pruning and"),
         ("soft_filter_pruning", {"rate": 0.5, "steps": 2}, r"^--steps is for latency_pruning\.$"),
+        ("post_training", {"density": 0.1}, "^--density is for methods that train the network; give --method too"),
+        ("uniform_pruning", {"rate": 0.5, "density": 0.1}, r"^--density is for score_pruning and magnitude_pruning\.$"),
+        ("differentiable", {"pattern": "8x1"}, r"^--pattern is for score_pruning and magnitude_pruning\.$"),
+        (
+            "score_pruning",
+            {"density": 0.1, "rate": 0.5},
+            "^--prune-rate is for uniform_pruning, soft_filter_pruning and",
+        ),
+        ("score_pruning", {"density": 0.1, "importance": "l1"}, "^--importance is for uniform_pruning, soft_filter"),
+        ("magnitude_pruning", {"density": 0.1, "steps": 2}, r"^--steps is for latency_pruning\.$"),
+        ("magnitude_pruning", {"density": 0.1, "from_scratch": True}, "^--from-scratch is for soft_filter_pruning"),
+        (
+            "magnitude_pruning",
+            {},
+            "^magnitude_pruning keeps the share of the weights that you give, no latency decides",
+        ),
+        ("magnitude_pruning", {"pattern": "8x1"}, "^magnitude_pruning keeps .*; give --density, above 0 and at most 1"),
+        ("score_pruning", {"density": 0.1, "pattern": "2of4"}, "^The pattern 2of4 keeps 0.5 .*; leave --density out"),
+        *(
+            (
+                "score_pruning",
+                {"density": 0.1, "pattern": pattern},
+                f"^There is no pattern '{pattern}' of sparse weights",
+            )
+            for pattern in (
+                "",
+                "x",
+                "4",
+                "4x",
+                "0x1",
+                "4x1x1",
+                "-4x1",
+                "5of4",
+                "0of4",
+                "4 x 1",
+                "4X1",
+                "1xN",
+                "99999x1",
+            )
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
@@ -98,8 +139,31 @@ def test_options_that_a_method_does_not_take_are_refused(
         ("latency_pruning", {"steps": 3, "epochs": 5, "importance": "l1"}),
         ("uniform_pruning", {"rate": 0.5, "learning_rate": 0.1, "minutes": 2.0}),
         ("asymptotic_soft_filter_pruning", {"rate": 0.5, "paper": True, "from_scratch": True, "recovery": 0.0}),
+        ("magnitude_pruning", {"density": 1, "pattern": "16x1", "minutes": 2.0, "precision": "bf16"}),
+        ("score_pruning", {"pattern": "2of4", "clip": 1.0, "learning_rate": 0.1}),
     ],
-    ids=["post_training", "latency", "uniform", "asymptotic"],
+    ids=["post_training", "latency", "uniform", "asymptotic", "magnitude", "scores"],
 )
 def test_options_that_a_method_takes_are_taken(method: str, options: dict[str, object]) -> None:
     assert CompileConfig(method=method, shrinking=Shrinking(**options)).method == method
+
+
+@pytest.mark.parametrize("density", ["0", "1.5", "-1", "nan", "inf", "abc", ""])
+def test_densities_that_cannot_be_are_refused(density: str) -> None:
+    with pytest.raises(ValidationError, match="density"):
+        Shrinking(density=density)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "density", "name"),
+    [
+        ("4x1", 0.1, "sparse4x1:0.1"),
+        ("1x1", 0.05, "sparse:0.05"),
+        ("16x1", 1, "sparse16x1:1"),
+        ("1x4", 0.25, "sparse1x4:0.25"),
+        ("2of4", None, "sparse2of4"),
+        ("2of4", 0.5, "sparse2of4"),
+    ],
+)
+def test_patterns_read_as_schemes(pattern: str, density: float | None, name: str) -> None:
+    assert str(asked_sparse("", pattern, density)) == name
