@@ -22,8 +22,9 @@ from hwcomp.quantizer import (
     quantize_blocks,
     quantize_per_channel,
 )
-from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
 from hwcomp.space import Assignment
+from hwcomp.sparsity import operator_with_zeros
 
 LARGEST_BIAS = 2.0**30
 """In steps of the accumulator: half of what 32 bits hold, the other half is for the products."""
@@ -138,13 +139,17 @@ class FakeQuantize(nn.Module):
 def fix(program: Program, quantization: QuantPlan) -> Program:
     """Return the program without choices: rounded weights, and rounding where tensors are stored as integers.
 
-    Before: ``x -> Choice(conv) -> y``; after: ``x -> fake_quantize -> conv' -> fake_quantize -> y``.
+    Before: ``x -> Choice(conv) -> y``; after: ``x -> fake_quantize -> conv' -> fake_quantize -> y``. The weight of a
+    site with a sparse scheme has exact zeros.
     """
     result = program.fork()
     for node in result.nodes:
         module = module_of(node)
         if isinstance(module, Choice):
             operator = module.op
+            sparse = sparse_of(quantization.assignment.get(node.name, FLOAT))
+            if sparse is not None:
+                operator = operator_with_zeros(operator, sparse)
             if node.name in quantization.weights:
                 operator = with_weight(operator, quantization.weights[node.name])
             result.module.add_submodule(str(node.target), operator)

@@ -19,8 +19,9 @@ from hwcomp.fix import quantize_weight, with_weight
 from hwcomp.ops import SAME_VALUES, WEIGHTED, module_of, op_of
 from hwcomp.program import Inputs, Program, flatten
 from hwcomp.quantizer import QuantParams, fake_quantize
-from hwcomp.scheme import computes_in_float
+from hwcomp.scheme import FLOAT, sparse_of
 from hwcomp.search.knapsack import Sensitivity
+from hwcomp.sparsity import operator_with_zeros
 
 
 def sensitivity(
@@ -70,7 +71,7 @@ def _probes(program: Program, params: Mapping[str, QuantParams]) -> tuple[list[t
         for node in program.nodes
         if isinstance(choice := module_of(node), Choice) and op_of(node) in WEIGHTED
         for scheme in choice.candidates
-        if not computes_in_float(scheme)
+        if scheme != FLOAT
     ]
     tensors = [node for node in program.nodes if node.name in params and op_of(node) not in SAME_VALUES]
     return weighted, tensors
@@ -84,12 +85,18 @@ def _weight_distance(
     weight_bits: int,
     known: dict[tuple[str, int | None, bool], float],
 ) -> float:
-    """Return the distance that a rounded weight causes; schemes that round it alike share one measurement."""
+    """Return the distance that a rounded weight causes; schemes that round it alike share one measurement.
+
+    A sparse scheme causes none where the weight has its zeros already.
+    """
+    choice, sparse = module_of(node), sparse_of(scheme)
+    assert isinstance(choice, Choice)
+    if sparse is not None:
+        masked = operator_with_zeros(choice.op, sparse)
+        return 0.0 if masked is choice.op else probe.distance(node, None, masked)
     weight = quantize_weight(node, scheme, seen.get(node.all_input_nodes[0].name), weight_bits)
     key = (node.name, weight.bits, weight.scales.ndim == 1)
     if key not in known:
-        choice = module_of(node)
-        assert isinstance(choice, Choice)
         rounded = with_weight(choice.op, weight)
         known[key] = probe.distance(node, None, rounded)
     return known[key]

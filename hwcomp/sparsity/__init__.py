@@ -1,8 +1,9 @@
 """Sparse weights: which are kept, and operators that train with the others left out."""
 
-from hwcomp.sparsity.masked import MIN_KEPT, Initial, Learned, SparseOperator
-from hwcomp.sparsity.patterns import pattern_mask
+from hwcomp.sparsity.masked import Initial, Learned, SparseOperator
+from hwcomp.sparsity.patterns import MIN_KEPT, pattern_mask, size_mask
 from hwcomp.sparsity.schedule import density_at
+from hwcomp.sparsity.zeros import network_with_zeros, operator_with_zeros
 
 __all__ = [
     "MIN_KEPT",
@@ -10,5 +11,8 @@ __all__ = [
     "Learned",
     "SparseOperator",
     "density_at",
+    "network_with_zeros",
+    "operator_with_zeros",
     "pattern_mask",
+    "size_mask",
 ]

@@ -13,10 +13,7 @@ from torch.func import functional_call
 from hwcomp.errors import InputError
 from hwcomp.ops import anchor
 from hwcomp.scheme import Sparse
-from hwcomp.sparsity.patterns import pattern_mask
-
-MIN_KEPT = 16
-"""Weights that every layer keeps, whatever the density: 1 % of a depthwise layer of 16 channels would be two."""
+from hwcomp.sparsity.patterns import MIN_KEPT, least_kept, pattern_mask
 
 Learned = Literal["weights", "scores", "both"]
 """What of a sparse operator is trained."""
@@ -74,7 +71,7 @@ class SparseOperator(nn.Module):
             raise InputError(f"A {type(layer).__name__} cannot be sparse; take a convolution or a linear layer.")
         self.op, self.sparse = op, sparse
         self.weight_name = next(name for name, x in op.named_parameters() if x is layer.weight)
-        self.least = min(max(min_kept, layer.weight.shape[0]), layer.weight.numel())
+        self.least = least_kept(layer.weight, min_kept)
         self.scores = nn.Parameter(initial_scores(layer.weight, initial, generator), requires_grad=False)
         self.register_buffer("mask", torch.ones_like(layer.weight))
         self.training = layer.training

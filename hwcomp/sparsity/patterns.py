@@ -15,6 +15,19 @@ from torch import Tensor
 from hwcomp.errors import InputError
 from hwcomp.scheme import Sparse
 
+MIN_KEPT = 16
+"""Weights that every layer keeps, whatever the density: 1 % of a depthwise layer of 16 channels would be two."""
+
+
+def least_kept(weight: Tensor, min_kept: int = MIN_KEPT) -> int:
+    """Return how many of a layer's weights (C_out, ...) are always kept: one for each output channel, and a few."""
+    return min(max(min_kept, weight.shape[0]), weight.numel())
+
+
+def size_mask(weight: Tensor, sparse: Sparse) -> Tensor:
+    """Return 1 for the largest weights that a pattern keeps and 0 for the others; raises as `pattern_mask` does."""
+    return pattern_mask(weight, sparse, least=least_kept(weight))
+
 
 def pattern_mask(scores: Tensor, sparse: Sparse, *, density: float | None = None, least: int = 0) -> Tensor:
     r"""Return 1 for each weight that is kept and 0 for the others, in the shape and type of the scores.

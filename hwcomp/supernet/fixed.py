@@ -8,8 +8,9 @@ from hwcomp.choice import Choice
 from hwcomp.ops import WEIGHTED, module_of, op_of_module
 from hwcomp.program import Program, finish, fresh_name
 from hwcomp.quantizer import QuantParams
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, reads_integers, sparse_of, writes_integers
 from hwcomp.space import Assignment
+from hwcomp.sparsity import SparseOperator
 from hwcomp.supernet.rounding import (
     EIGHT_BITS,
     Rounding,
@@ -54,7 +55,8 @@ def quantised(
     """Return the program that computes an assignment as `hwcomp.fix` will, and trains: weights, norms and steps.
 
     Before: ``x -> Choice(Normalised(conv, batch_norm)) -> y``; after:
-    ``x -> stored x -> RoundedOperator(Normalised(conv, batch_norm)) -> stored y``.
+    ``x -> stored x -> RoundedOperator(Normalised(conv, batch_norm)) -> stored y``. A site with a sparse scheme keeps
+    the mask of its largest weights; those that are left out get no gradient.
 
     Args:
         joined: after `hwcomp.default_passes.training_passes`; its leaf modules are shared.
@@ -83,6 +85,9 @@ def quantised(
 def _fixed(op: nn.Module, scheme: str, weight_bits: int, noise: float) -> nn.Module:
     """Return an operator that computes in a scheme, apart from its inputs and output."""
     name = weight_name(op) if op_of_module(op) in WEIGHTED else None
+    sparse = sparse_of(scheme)
+    if name is not None and sparse is not None:
+        return in_mode_of(SparseOperator(op, sparse), op)
     rounding = rounding_of(scheme, weight_bits)
     if name is None or rounding.weight_bits is None:
         return op

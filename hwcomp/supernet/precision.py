@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hwcomp.errors import InputError
 from hwcomp.ops import WEIGHTED, op_of_module
 from hwcomp.quantizer import QuantParams
-from hwcomp.scheme import is_simulated, reads_integers, schemes_of, split_of, writes_integers
+from hwcomp.scheme import Sparse, is_simulated, reads_integers, schemes_of, split_of, writes_integers
 from hwcomp.supernet.rounding import EIGHT_BITS, InputRounding, Rounding, WeightRounding, call_with, rounding_of
 from hwcomp.supernet.rounding import weight_name as name_of_weight
 from hwcomp.supernet.site import Site
@@ -132,15 +132,15 @@ class PrecisionSite(Site):
         return gated
 
     def _rounded(self, weight: Tensor | None, rounding: Rounding) -> Tensor | None:
-        if weight is None or self.round_weight is None:
+        if weight is None or self.round_weight is None or self.weight_name is None:
             return None
-        rounded: Tensor = self.round_weight(weight, rounding)
+        rounded: Tensor = self.round_weight(weight, rounding, self.op.get_parameter(self.weight_name))
         return rounded
 
     def _mixed_weight(self, weight: Tensor | None, shares: Tensor) -> Tensor | None:
-        alike: dict[tuple[int | None, bool], list[int]] = {}
+        alike: dict[tuple[int | None, bool, Sparse | None], list[int]] = {}
         for index, rounding in enumerate(self.roundings):
-            alike.setdefault((rounding.weight_bits, rounding.is_blocked), []).append(index)
+            alike.setdefault((rounding.weight_bits, rounding.is_blocked, rounding.sparse), []).append(index)
         rounded = [
             (shares[indices].sum(0), self._rounded(weight, self.roundings[indices[0]])) for indices in alike.values()
         ]

@@ -8,9 +8,9 @@ from torch.func import functional_call
 
 from hwcomp.ops import anchor
 from hwcomp.quantizer import QuantParams
-from hwcomp.scheme import FLOAT, is_simulated, quant_of
+from hwcomp.scheme import FLOAT, Sparse, is_simulated, quant_of, sparse_of
 from hwcomp.supernet.quantisers import ActivationRounding, frugal
-from hwcomp.supernet.weights import LearnedWeightRounding, round_weight
+from hwcomp.supernet.weights import LearnedWeightRounding, mask_weight, round_weight
 
 EIGHT_BITS = 8
 
@@ -28,11 +28,13 @@ class Rounding:
     Attributes:
         weight_bits: None for a weight that stays float.
         is_blocked: whether blocks of weights have a step of their own, not rows.
+        sparse: which weights are left out; None for none.
         input_bits: to which the site itself rounds its inputs; None where the tensor's maker or nobody does.
     """
 
     weight_bits: int | None = None
     is_blocked: bool = False
+    sparse: Sparse | None = None
     input_bits: int | None = None
 
 
@@ -45,6 +47,9 @@ def rounding_of(scheme: str, weight_bits: int | None) -> Rounding:
     """
     if scheme == FLOAT:
         return Rounding()
+    sparse = sparse_of(scheme)
+    if sparse is not None:
+        return Rounding(sparse=sparse)
     quant = quant_of(scheme)
     bits = None if weight_bits is None else quant.weight_bits
     if is_simulated(scheme):
@@ -71,8 +76,16 @@ class WeightRounding(nn.Module):
         few = sorted({bits for one in roundings if (bits := _learned_bits(one)) is not None})
         self.learned = nn.ModuleDict({str(bits): LearnedWeightRounding(weight, bits) for bits in few})
 
-    def forward(self, weight: Tensor, rounding: Rounding) -> Tensor:
-        """Return the rounded weight, in its shape."""
+    def forward(self, weight: Tensor, rounding: Rounding, whole: Tensor | None = None) -> Tensor:
+        """Return the rounded weight, in its shape.
+
+        Args:
+            weight: as widths leave it.
+            rounding: one of those that were asked for.
+            whole: the weight without widths; None where there are none.
+        """
+        if rounding.sparse is not None:
+            return mask_weight(weight, rounding.sparse, weight if whole is None else whole)
         if rounding.weight_bits is None:
             return weight
         noise = self.noise if self.training else 0.0

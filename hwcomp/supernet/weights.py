@@ -1,4 +1,4 @@
-"""Rounding of weights that gradients pass: as lowering does it, or with steps that are learned.
+"""Rounding and masks of weights that gradients pass: as lowering does it, or with steps that are learned.
 
 .. [Baskin2021] C. Baskin et al., "NICE: Noise Injection and Clamping Estimation for Neural Network Quantization",
    Mathematics 2021.
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from hwcomp.scheme import WEIGHT_ONLY_BLOCK
+from hwcomp.scheme import WEIGHT_ONLY_BLOCK, Sparse
+from hwcomp.sparsity import size_mask
 from hwcomp.supernet.quantisers import SMALLEST_STEP, slowed
 
 
@@ -61,6 +62,21 @@ def round_weight(weight: Tensor, bits: int, *, is_blocked: bool = False, noise: 
     if is_blocked:
         return result.view(len(weight), -1)[:, : weight.shape[1]]
     return result.view_as(weight)
+
+
+def mask_weight(weight: Tensor, sparse: Sparse, whole: Tensor) -> Tensor:
+    r"""Return a weight of which a pattern leaves out the smallest; gradients pass as if nothing were left out.
+
+    .. math:: \hat w = w \odot M(|w_{whole}|), \quad \frac{\partial \hat w}{\partial w} := 1
+
+    So a weight that is left out learns as if it were there, and comes back once it is larger than others.
+
+    Args:
+        weight: (C_out, ...).
+        sparse: the pattern and its density.
+        whole: the weight before widths took columns away, which must not make the rest denser.
+    """
+    return weight + (weight * size_mask(whole, sparse) - weight).detach()
 
 
 def _blocks(weight: Tensor) -> Tensor:

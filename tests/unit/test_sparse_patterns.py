@@ -5,7 +5,7 @@ from math import floor
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -31,6 +31,7 @@ def left_out(count: int, percent: int) -> int:
     return floor((1 - Fraction(percent, 100)) * count)
 
 
+@settings(deadline=None)
 @given(SHAPES, PERCENT, SEEDS, st.booleans())
 def test_the_smallest_scores_are_left_out_as_many_as_asked(shape, percent: int, seed: int, ties: bool) -> None:
     scores = scores_of(shape, seed, ties=ties)
@@ -61,6 +62,7 @@ def by_hand(scores: Tensor, rows: int, columns: int, count: int) -> Tensor:
     return mask.reshape(scores.shape)
 
 
+@settings(deadline=None)
 @given(SHAPES, st.sampled_from([(4, 1), (8, 1), (1, 4), (1, 3), (2, 2)]), PERCENT, SEEDS)
 def test_blocks_are_kept_whole_the_best_first(shape, block: tuple[int, int], percent: int, seed: int) -> None:
     scores, (rows, columns) = scores_of(shape, seed), block
@@ -75,6 +77,7 @@ def test_small_blocks_at_the_edge_compete_by_their_mean() -> None:
     assert pattern_mask(scores, Sparse(rows=4, density=0.5)).flatten().tolist() == [0, 0, 0, 0, 1]
 
 
+@settings(deadline=None)
 @given(SHAPES, st.sampled_from([(2, 4), (1, 4), (1, 3), (4, 4)]), SEEDS, st.booleans())
 def test_of_every_m_weights_the_n_largest_are_kept(shape, pair: tuple[int, int], seed: int, ties: bool) -> None:
     scores, (kept, group) = scores_of(shape, seed, ties=ties), pair
@@ -95,6 +98,7 @@ def test_a_density_of_its_own_takes_the_place_of_the_patterns() -> None:
     assert int(pattern_mask(scores, Sparse(density=0.1), density=0.5).sum()) == 8 * 8 * 9 // 2
 
 
+@settings(deadline=None)
 @given(SHAPES, st.sampled_from([(1, 1), (4, 1), (1, 4)]), st.integers(0, 200), SEEDS)
 def test_the_least_is_kept_and_no_block_more(shape, block: tuple[int, int], least: int, seed: int) -> None:
     scores, (rows, columns) = scores_of(shape, seed), block
