@@ -1,6 +1,6 @@
 /* The inner loops: block-rows of a sparse matrix times a tile of pixels, for each height R of a block and each V.
  *
- *     y[row, pixel] = clamp(bias[row] + sum of values[b, row] * x[offsets[b] + pixel] over the row's blocks b, low, high)
+ *     y[row, pixel] = clamp(bias[row] + sum of values[b, row] * x[offsets[b] + pixel] over its blocks b, low, high)
  *
  * for block-rows first to last - 1; block-row r has rows r * R to r * R + R - 1 and blocks starts[r] to
  * starts[r + 1] - 1, and a block has R values. `bias`, `residual` and `y` are indexed by row, the last two with the
