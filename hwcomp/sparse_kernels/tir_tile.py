@@ -16,7 +16,7 @@ def tile_name(rows: int, vectors: int, *, adds: bool = False) -> str:
     return f"hwcomp_tile_r{rows}_v{vectors}{'_add' if adds else ''}"
 
 
-def tile(rows: int, vectors: int, lanes: int, *, adds: bool = False) -> Any:  # noqa: C901 - the loops of one kernel
+def tile(rows: int, vectors: int, lanes: int, *, adds: bool = False) -> Any:
     r"""Return the kernel as a function of TVM, with the calling convention of C.
 
     For block-rows :math:`i` from ``first`` to ``last - 1`` it computes, in ``rows`` x ``vectors`` registers,
@@ -47,7 +47,7 @@ def tile(rows: int, vectors: int, lanes: int, *, adds: bool = False) -> Any:  # 
 
     # fmt: off
     @T.prim_func(s_tir=True, check_well_formed=False)
-    def kernel(  # noqa: ANN202, C901, PLR0913, PLR0917 - TVM reads this text
+    def kernel(  # noqa: ANN202 - TVM reads this text
         x_data: T.handle("float32"), v_data: T.handle("float32"), o_data: T.handle("int32"), s_data: T.handle("int32"),
         b_data: T.handle("float32"), z_data: T.handle("float32"), y_data: T.handle("float32"),
         first: T.int64, last: T.int64, pitch: T.int64, shift: T.int64, low: T.float32, high: T.float32,

@@ -1,0 +1,110 @@
+"""Schedules for what we have no kernel for: outer loops on all threads, inner loops in vectors."""
+
+from math import prod
+from typing import Any
+
+import tvm
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.tirx.analysis import undefined_vars
+
+OPAQUE = 8
+"""TVM's mark of a function that fuses with nothing; our own kernels bear it."""
+
+MIN_ELEMENTS = 4096
+"""Outputs of a block below which waking threads takes longer than computing."""
+
+MIN_TASKS = 16
+"""Rounds of the outer loops, so that every thread gets about as many."""
+
+SPATIAL = 0
+"""TVM's kind of a loop that goes through outputs, and does not sum."""
+
+
+@tvm.transform.module_pass(opt_level=0, name="ScheduleForCpu")
+class ScheduleForCpu:
+    """Gives every function that was not scheduled by hand a simple schedule.
+
+    Before: nested loops over each tensor in between and the output, one after the other; after: what is computed for
+    each output alone is computed there, the outer loops are divided between threads, and the inner ones go through
+    memory in order, so that they run in vectors.
+
+    Args:
+        lanes: floats of a vector.
+    """
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+
+    def transform_module(self, module: Any, _context: Any) -> Any:
+        """Return the module with schedules."""
+        for name, function in module.functions_items():
+            if isinstance(function, tirx.PrimFunc) and not _is_ours(function):
+                module[name] = self.scheduled(function)
+        return module
+
+    def scheduled(self, function: Any) -> Any:
+        """Return a function with a schedule."""
+        schedule = Schedule(tvm.IRModule({"main": function}))
+        root = schedule.get_sblock("root", func_name="main")
+        blocks = schedule.get_child_blocks(root)
+        _inline(schedule, blocks)
+        for block in schedule.get_child_blocks(root):
+            self._schedule(schedule, block)
+        return schedule.mod["main"].with_attrs(function.attrs)
+
+    def _schedule(self, schedule: Any, block: Any) -> None:
+        loops = schedule.get_loops(block)
+        axes = schedule.get(block).iter_vars
+        spatial = [loop for loop, axis in zip(loops, axes, strict=True) if int(axis.iter_type) == SPATIAL]
+        if not spatial or spatial != loops[: len(spatial)]:
+            return
+        sizes = [int(schedule.get(loop).extent) for loop in spatial]
+        inner = flat_loops(schedule.get(block)) if len(spatial) == len(loops) else 0
+        while inner > 1 and prod(sizes[: len(sizes) - inner]) < MIN_TASKS:
+            inner -= 1
+        if inner > 1:
+            schedule.fuse(*spatial[len(spatial) - inner :])  # LLVM finds the vectors: a split would leave divisions
+        elif inner == 1 and sizes[-1] % self.lanes == 0:
+            schedule.vectorize(schedule.split(spatial[-1], [None, self.lanes])[1])
+        head = spatial[: len(spatial) - inner]
+        if head and prod(sizes) >= MIN_ELEMENTS:
+            schedule.parallel(schedule.fuse(*head))
+
+
+def _inline(schedule: Any, blocks: list[Any]) -> None:
+    """Compute what is computed element by element where it is read."""
+    for block in blocks[:-1]:
+        if all(int(axis.iter_type) == SPATIAL for axis in schedule.get(block).iter_vars):
+            try:
+                schedule.compute_inline(block)
+            except tvm.s_tir.ScheduleError:  # it is an output, too
+                continue
+
+
+def flat_loops(block: Any) -> int:
+    """Return how many of the innermost loops of a block go through memory as one.
+
+    They do where every tensor is indexed by them in their order, over its whole extent, or by none of them.
+    """
+    axes, count = list(block.iter_vars), 1
+    while count < len(axes) and all(_is_flat(region, axes[-count - 1 :]) for region in (*block.reads, *block.writes)):
+        count += 1
+    return count
+
+
+def _is_flat(region: Any, axes: list[Any]) -> bool:
+    inner, wide = region.region[-len(axes) :], [axis for axis in axes if int(axis.dom.extent) > 1]
+    used = {var for r in region.region for axis in wide if (var := axis.var) in undefined_vars(r.min)}
+    if not used:
+        return True
+    if len(inner) < len(axes) or not all(int(r.extent) == 1 for r in inner):
+        return False
+    sizes = [int(size) for size in region.source.shape[-len(axes) :]]
+    pairs = zip(inner, axes, sizes, strict=True)
+    return all(int(axis.dom.extent) == size and (size == 1 or r.min.same_as(axis.var)) for r, axis, size in pairs)
+
+
+def _is_ours(function: Any) -> bool:
+    mark = function.attrs.get("op_pattern") if function.attrs else None
+    return mark is not None and int(mark) == OPAQUE
