@@ -28,7 +28,7 @@ from hwcomp.manifest import (
     WidthReport,
 )
 from hwcomp.prepared import Prepared
-from hwcomp.scheme import FLOAT, writes_integers
+from hwcomp.scheme import FLOAT, is_sparse, sparse_of, writes_integers
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.space import Site
 from hwcomp.workload import Workload
@@ -154,6 +154,8 @@ def _reason(
 ) -> str:
     if declined is not None:
         return declined
+    if (dense := _why_dense(site, choice, table, chosen)) is not None:
+        return dense
     if choice != FLOAT or len(site.candidates) == 1:
         return ""
     scheme = site.candidates[1]
@@ -163,6 +165,24 @@ def _reason(
     if extra >= 0:
         return f"{scheme} would add {extra:.0f} us, conversions included"
     return f"{scheme} would save {-extra:.0f} us but move the outputs by {moved**0.5:.3f}"
+
+
+def _why_dense(site: Site, choice: str, table: CostTable, chosen: Mapping[str, str]) -> str | None:
+    """Return why a layer with zeros is computed with them; None for other layers.
+
+    A sparse kernel takes about as much longer as it has more weights, which tells the density that would do.
+    """
+    scheme = next((candidate for candidate in site.candidates if is_sparse(candidate)), None)
+    if scheme is None or is_sparse(choice):
+        return None
+    extra = table.predict_us(dict(chosen) | {site.name: scheme}) - table.predict_us(chosen)
+    own = table.correction * table.site_us[site.name][scheme]
+    sparse = sparse_of(scheme)
+    if sparse is None or extra < 0:
+        return None
+    density = sparse.density * (own - extra) / own if own > 0 else 0.0
+    wins = f"it would pay below a density of {density:.2g}" if density > 0 else "at any density"
+    return f"{scheme} would add {extra:.0f} us, conversions included; {wins}"
 
 
 def _conversions(table: CostTable, final: Final) -> list[ConversionReport]:
