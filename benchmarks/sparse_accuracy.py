@@ -1,0 +1,174 @@
+"""What sparse weights cost in accuracy, and what they gain in measured latency: ResNet-20 on CIFAR-10.
+
+    HWCOMP_CIFAR10=cifar10_jpeg.npz python benchmarks/sparse_accuracy.py [--model resnet20] [--epochs 8] [--steps 94]
+                                            [--densities 0.2 0.1 0.05 0.02] [--seeds 3] [--methods magnitude_pruning]
+
+Every run starts from the trained network and trains for as many steps with the same batches; test data is read once,
+at the end. A run that is done is kept in build/sparse_accuracy, so that several processes may share the work. At the
+end, on a machine that should be quiet, the networks are timed with one thread: dense float, dense with the zeros left
+in, 8-bit integers, and sparse.
+"""
+
+import argparse
+import copy
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from common import ROOT, FewBatches, claim, save
+from rich.console import Console
+from sparse_networks import sparse_everywhere
+
+from hwcomp import target
+from hwcomp.config import Shrinking
+from hwcomp.console import Reporter
+from hwcomp.design import INTEGERS
+from hwcomp.devices import open_device
+from hwcomp.devices.compare import compare
+from hwcomp.evaluation import accuracies
+from hwcomp.lowering.onnx_export import export_float
+from hwcomp.ops import anchor, module_of
+from hwcomp.program import Program
+from hwcomp.quick_subject import quick_subject
+from hwcomp.scheme import Sparse
+from hwcomp.search.magnitude_pruning import magnitude_pruning
+from hwcomp.search.recovery import Recovery
+from hwcomp.search.score_pruning import score_pruning
+from hwcomp.search.sparse_sites import sparse_sites
+from hwcomp.search.sparsify import Sparsify
+from hwcomp.sparsity import pattern_mask
+from hwcomp.subject import to_bytes
+from hwcomp.tracing import trace
+from hwcomp.workload import Workload, load_workload, samples
+
+RATE, THREADS = 0.01, 1
+METHODS = {"magnitude_pruning": magnitude_pruning, "score_pruning": score_pruning}
+PATTERNS = {"4x1": 4, "1x1": 1}
+
+
+def run(workload: Workload, method: str, sparse: Sparse, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the test accuracy of one training."""
+    network = trace(workload.model, workload.example_inputs)
+    assert workload.train_data is not None
+    recovery = Recovery(
+        workload=replace(workload, train_data=partial(FewBatches, workload.train_data, options.steps)),
+        validation=[],
+        options=Shrinking(epochs=options.epochs, learning_rate=RATE, precision=options.precision),
+        folder=ROOT / "build" / "sparse_accuracy" / "training",
+        seed=seed,
+        reporter=Reporter(Console(quiet=True)),
+        taught=False,
+    )
+    if method == "dense":
+        trained, history = recovery(network, "dense", decay_all=True)
+    else:
+        sites = sparse_sites(network, sparse).sites
+        done = METHODS[method](Sparsify(network=network, sites=sites, sparse=sparse, recovery=recovery))
+        trained, history = done.network, done.history
+    return {
+        "method": method,
+        "pattern": "" if method == "dense" else f"{sparse.rows}x1",
+        "density": sparse.density,
+        "seed": seed,
+        "test_accuracy": test_accuracy(workload, trained),
+        "last_loss": history[-1].loss,
+    }
+
+
+def test_accuracy(workload: Workload, network: Program) -> float:
+    """Return the accuracy on the test images, of the exported network."""
+    assert workload.eval_data is not None
+    labelled = samples(workload.eval_data() or [], workload.example_inputs)
+    (score,) = accuracies([to_bytes(export_float(network))], labelled, workload.metric, threads=1)
+    return score
+
+
+def latencies(workload: Workload, densities: list[float], rounds: int) -> dict[str, dict[str, float]]:
+    """Return how many times faster than dense float each network is; which weights are zero does not change that."""
+    host = target.load("host")
+    network = trace(workload.model, workload.example_inputs)
+    dense = quick_subject(network, host)
+    models = {"float": dense.lower({}), "int8": dense.lower(dense.space.everywhere(INTEGERS))}
+    for pattern, rows in PATTERNS.items():
+        for density in densities:
+            sparse = Sparse(rows=rows, density=density)
+            subject = quick_subject(_masked(network, sparse), host)
+            models[f"masked {pattern} {density}"] = subject.lower({})
+            models[f"sparse {pattern} {density}"] = subject.lower(sparse_everywhere(subject.space))
+    with open_device("local") as device:
+        timed = compare(device, models, dense.feed, THREADS, rounds)
+    return {name: {"us": timed.measurement(name).median_us, "speedup": timed.speedup(name)} for name in models}
+
+
+def _masked(network: Program, sparse: Sparse) -> Program:
+    """Return the network with the weights left out that are smallest."""
+    sites = set(sparse_sites(network, sparse).sites)
+    copied = replace(network, module=copy.deepcopy(network.module))
+    for node in copied.nodes:
+        if node.name in sites:
+            module = module_of(node)
+            assert module is not None
+            weight = anchor(module).weight
+            weight.data = weight.data * pattern_mask(weight, sparse)
+    return copied
+
+
+def main() -> None:
+    """Run what is missing, then time, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=94, help="batches of 128 in each")
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.2, 0.1, 0.05, 0.02])
+    parser.add_argument("--patterns", nargs="+", default=list(PATTERNS), choices=list(PATTERNS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", default="bf16", choices=["no", "bf16"], help="of training")
+    parser.add_argument("--methods", nargs="+", default=["magnitude_pruning"], choices=list(METHODS))
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--untimed", action="store_true", help="only train: another process times")
+    options = parser.parse_args()
+    workload = load_workload(f"{ROOT}/examples/cifar10/model.py:{options.model}")
+    if workload.train_data is None or workload.train_data() is None:
+        parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see examples/cifar10/README.md)")
+    folder = (
+        ROOT / "build" / "sparse_accuracy" / f"{options.model}-{options.epochs}x{options.steps}-{options.precision}"
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(options.seeds):
+        cases = [(m, Sparse(rows=PATTERNS[p], density=d)) for m in options.methods for p in options.patterns
+                 for d in options.densities]  # fmt: skip
+        for method, sparse in [*cases, ("dense", Sparse(density=1.0))]:
+            path = folder / f"{method}-{sparse}-{seed}.json".replace(":", "_")
+            if claim(path):
+                path.write_text(json.dumps(run(workload, method, sparse, seed, options)))
+                print(path.read_text(), flush=True)
+    if not options.untimed:
+        report(workload, options, [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))])
+
+
+def report(workload: Workload, options: argparse.Namespace, runs: list[dict[str, Any]]) -> None:
+    """Time the networks, print a table and save everything."""
+    original = test_accuracy(workload, trace(workload.model, workload.example_inputs))
+    timed = latencies(workload, options.densities, options.rounds)
+    print(f"{options.model} as it is: {original:.2f} %; int8 {timed['int8']['speedup']:.2f}x")
+    for method, pattern, density in dict.fromkeys((one["method"], one["pattern"], one["density"]) for one in runs):
+        scores = [
+            one["test_accuracy"]
+            for one in runs
+            if (one["method"], one["pattern"], one["density"]) == (method, pattern, density)
+        ]
+        name = f"{pattern} {density}"
+        speed = (
+            ""
+            if not pattern
+            else f"{timed[f'sparse {name}']['speedup']:.2f}x (masked {timed[f'masked {name}']['speedup']:.2f}x)"
+        )
+        print(f"{method:18} {name:10} {np.mean(scores):.2f} +- {np.std(scores):.2f} % ({len(scores)})  {speed}")
+    content = {"settings": vars(options), "original": original, "latency": timed, "runs": runs}
+    print(save(f"sparse_accuracy_{options.model}", content))
+
+
+if __name__ == "__main__":
+    main()
