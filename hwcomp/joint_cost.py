@@ -111,6 +111,18 @@ class JointTable:
             dequantize_laws=scaled(self.dequantize_laws, table.dequantize_us),
         )
 
+    def with_candidates(self, added: Mapping[str, LawsByName]) -> "JointTable":
+        """Return the table with further candidates, site -> candidate -> microseconds by the widths."""
+        table, space = self.table, self.table.space
+        own = {site.name: added.get(site.name, {}) for site in space.sites}
+        sites = tuple(replace(site, candidates=(*site.candidates, *own[site.name])) for site in space.sites)
+        site_us = {site: {**times, **_values(own[site], self.channels)} for site, times in table.site_us.items()}
+        return replace(
+            self,
+            table=replace(table, space=replace(space, sites=sites), site_us=site_us),
+            site_laws={site: {**laws, **own[site]} for site, laws in self.site_laws.items()},
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
         return {

@@ -8,7 +8,7 @@ from hwcomp.job import Job
 from hwcomp.macs import PRODUCTS, macs_by_node, macs_of
 from hwcomp.ops import anchor, module_of
 from hwcomp.program import Note, Program
-from hwcomp.scheme import Sparse
+from hwcomp.scheme import Sparse, is_sparse
 from hwcomp.search.shrunk import Shrunk
 from hwcomp.search.sparsify import Sparsified
 
@@ -34,6 +34,7 @@ def described(job: Job, groups: Groups, multiple: int, shrunk: Shrunk, asked: st
     told = list[str]()
     if narrow:
         told.append(f"{', '.join(narrow)}: kept whole, not wider than one fast block of {multiple} channels")
+    told += _of_sparse_layers(shrunk)
     told += _of_validation(job) if shrunk.history else []
     frozen = [f"{note.site}: its channels stay: {note.reason}" for note in groups.frozen]
     channels = {group.name: group.channels for group in groups.groups}
@@ -62,6 +63,15 @@ def described_sparse(job: Job, done: Sparsified, sparse: Sparse, dense: Sequence
     kept = [f"{', '.join(sites)}: {reason}" for reason, sites in by_reason.items()]
     notes = (told, *done.notes, *(_of_validation(job) if done.history else []), *kept)
     return Shrunk(network=done.network, widths={}, history=done.history, notes=notes)
+
+
+def _of_sparse_layers(shrunk: Shrunk) -> list[str]:
+    """Return which layers a search gave sparse weights, by their schemes."""
+    by_scheme: dict[str, list[str]] = {}
+    for site, choice in shrunk.precision.assignment.items() if shrunk.precision is not None else ():
+        if is_sparse(choice):
+            by_scheme.setdefault(choice, []).append(site)
+    return [f"{', '.join(sites)}: keeps a part of its weights ({choice})" for choice, sites in by_scheme.items()]
 
 
 def _shares_of_zeros(network: Program, sites: Sequence[str]) -> dict[str, float]:

@@ -16,6 +16,8 @@ from hwcomp.joint_cost import JointTable
 from hwcomp.joint_stage import joint_table_of
 from hwcomp.search.differentiable import METHOD
 from hwcomp.search.knapsack import Sensitivity, solve
+from hwcomp.sparse_stage import with_sparse_layers
+from hwcomp.sparsity import network_with_zeros
 from hwcomp.split_stage import with_split_layers
 from hwcomp.stages import digest
 from hwcomp.width_designs import candidates
@@ -90,11 +92,12 @@ def search_table(job: Job, whole: Attempt, drafts: Drafts) -> SearchTable:
     """
     config, groups = job.config, width_groups(job.network)
     place = [config.device, job.threads, job.target.model_dump(mode="json")]
-    options = [config.seed, config.searching.filter_share]
+    options = [config.seed, config.searching.filter_share, config.searching.sparse]
     key = digest(METHOD, whole.prepared.key, config.budget.model_dump(), place, options)
 
     def timed() -> dict[str, Any]:
         joint = with_split_layers(job, groups, joint_table_of(job, groups, whole.table))
+        joint = with_sparse_layers(job, groups, joint)
         shares, table_us = _levels(job, groups, joint, whole, drafts)
         float_us = whole.final.baseline.median_us
         return {"joint": joint.as_json(), "float_us": float_us, "shares": shares, "table_us": table_us}
@@ -119,7 +122,8 @@ def _levels(
     widths = {group: options[0] for group, options in _widths(groups, joint).items()}
     smallest = joint.at(widths)
     fastest = solve(smallest, Sensitivity(weights={}, tensors={})) or {}
-    drafted = drafts(compact(job.network, groups, {group: range(width) for group, width in widths.items()}), fastest)
+    narrow = compact(job.network, groups, {group: range(width) for group, width in widths.items()})
+    drafted = drafts(network_with_zeros(narrow, fastest), fastest)
     points = [(1 / drafted.speedup, smallest.predict_us(fastest)), (1.0, joint.table.predict_us({}))]
     if widths and not whole.final.is_plain:
         points.insert(1, (1 / whole.final.speedup, joint.table.predict_us(whole.assignment)))

@@ -1,7 +1,7 @@
 """What layers cost whose filters compute in two schemes, and which of them are worth having."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hwcomp.entries import Profile
 from hwcomp.filter_splits import split_assignment, split_network
@@ -10,6 +10,7 @@ from hwcomp.passes.split_filters import part_names
 from hwcomp.program import Program
 from hwcomp.scheme import FLOAT, INT8, WEIGHT4, WEIGHT8, Split, schemes_of, writes_integers
 from hwcomp.space import Assignment, SearchSpace
+from hwcomp.width_law import Polynomial
 from hwcomp.width_timing import Timer
 
 PAIRS = ((FLOAT, INT8.name), (WEIGHT8.name, WEIGHT4.name))
@@ -92,19 +93,13 @@ def with_splits(joint: JointTable, costs: Mapping[str, list[SplitCost]]) -> Join
     with the change of format q behind it that the split layer does not need if it writes integers. Otherwise the whole
     layer in the more precise scheme is both better and faster.
     """
-    table, laws, times_us = joint.table, dict(joint.site_laws), dict(joint.table.site_us)
-    sites = []
-    for site in table.space.sites:
-        paying = dict[str, float]()
-        for cost in costs.get(site.name, []):
-            first_us, second_us = (table.site_us[site.name][scheme] for scheme in schemes_of(cost.choice))
+    table, added = joint.table, dict[str, dict[str, Polynomial]]()
+    for site in costs:
+        for cost in costs[site]:
+            first_us, second_us = (table.site_us[site][scheme] for scheme in schemes_of(cost.choice))
             us = cost.ratio * second_us
-            saved_us = table.quantize_us.get(site.name, 0.0) if writes_integers(cost.choice) else 0.0
+            saved_us = table.quantize_us.get(site, 0.0) if writes_integers(cost.choice) else 0.0
             if second_us < us < first_us + saved_us:
-                paying[cost.choice] = us
-                law = at_full(joint.site_laws[site.name][schemes_of(cost.choice)[1]], us, joint.channels)
-                laws[site.name] = {**laws[site.name], cost.choice: law}
-        times_us[site.name] = {**times_us[site.name], **paying}
-        sites.append(replace(site, candidates=(*site.candidates, *paying)))
-    space = replace(table.space, sites=tuple(sites))
-    return replace(joint, table=replace(table, space=space, site_us=times_us), site_laws=laws)
+                law = at_full(joint.site_laws[site][schemes_of(cost.choice)[1]], us, joint.channels)
+                added.setdefault(site, {})[cost.choice] = law
+    return joint.with_candidates(added)

@@ -16,6 +16,7 @@ from hwcomp.kernels import kernels_of, search_space
 from hwcomp.known_tables import KnownTables
 from hwcomp.program import Program, run_passes
 from hwcomp.quick_subject import quick_subject
+from hwcomp.scheme import FLOAT, is_sparse
 from hwcomp.space import Assignment, SearchSpace
 from hwcomp.target import Target
 from hwcomp.width_designs import MULTIPLES, designed_widths, fast_multiple, trial_widths
@@ -91,9 +92,19 @@ class KnownTimer:
 
 
 def within(space: SearchSpace, assignment: Assignment) -> dict[str, str]:
-    """Return the complete assignment of a space that takes what another network's has for sites of the same name."""
+    """Return the complete assignment of a space that takes what another network's has for sites of the same name.
+
+    A sparse scheme becomes the one that the zeros of the space's own network are of.
+    """
     candidates = {site.name: site.candidates for site in space.sites}
-    return space.complete({name: c for name, c in assignment.items() if c in candidates.get(name, ())})
+    return space.complete({name: _own(c, candidates[name]) for name, c in assignment.items() if name in candidates})
+
+
+def _own(choice: str, candidates: Sequence[str]) -> str:
+    """Return the candidate that a choice means, float if there is none."""
+    if choice in candidates:
+        return choice
+    return next((c for c in candidates if is_sparse(choice) and is_sparse(c)), FLOAT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,7 @@ from hwcomp.search.joint_projection import Configuration
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.shrink import best_channels
 from hwcomp.space import Assignment
+from hwcomp.sparsity import network_with_zeros
 from hwcomp.supernet import learned_params, quantised, weights_to_source
 from hwcomp.target import Target
 from hwcomp.train import EpochRecord
@@ -69,12 +70,13 @@ class Realiser:
     multiple: int = 1
 
     def built(self, configuration: Configuration) -> Built:
-        """Return the network of a configuration, untrained; its latency is that of the trained one."""
+        """Return the network of a configuration, untrained, with its zeros; its latency is that of the trained one."""
         scores = {group: self.scores[group] for group in configuration.widths if group in self.scores}
         kept = best_channels(scores, {group: configuration.widths[group] for group in scores})
         narrow = compact(self.network, self.groups, kept)
         left = {group: score[torch.tensor(kept[group])] for group, score in scores.items()}
-        return built(narrow, width_groups(narrow), left, configuration.assignment, self.multiple)
+        found = built(narrow, width_groups(narrow), left, configuration.assignment, self.multiple)
+        return replace(found, network=network_with_zeros(found.network, found.assignment))
 
     def trained(self, configuration: Configuration, name: str, share: float, seed: int) -> Realised:
         """Return the network of a configuration after training with its true quantisers.

@@ -1,11 +1,13 @@
-"""What a search must beat: configurations that nobody had to search for."""
+"""What a search must beat: configurations that nobody had to search for, all with dense weights."""
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from hwcomp.design import INTEGERS
 from hwcomp.joint_cost import JointTable
+from hwcomp.scheme import is_sparse
 from hwcomp.search.joint_projection import Configuration, Preference
 from hwcomp.search.knapsack import Sensitivity, solve
 
@@ -41,7 +43,7 @@ def smallest(joint: JointTable, preference: Preference) -> Configuration:
 
 def _at_share(joint: JointTable, preference: Preference, share: float) -> Configuration:
     widths = {**joint.channels, **{group: _nearest(list(p), share) for group, p in preference.widths.items()}}
-    table = joint.at(widths)
+    table = _dense(joint).at(widths)
     everywhere = table.space.everywhere(INTEGERS)
     fastest = solve(table, Sensitivity(weights={}, tensors={})) or everywhere
     assignment = min((everywhere, fastest), key=table.predict_us)
@@ -50,7 +52,7 @@ def _at_share(joint: JointTable, preference: Preference, share: float) -> Config
 
 def precision_alone(joint: JointTable, sensitivity: Sensitivity, limit_us: float) -> Configuration | None:
     """Return all channels and the least sensitive precision within a latency: post-training search with training."""
-    table = joint.at(joint.channels)
+    table = _dense(joint).at(joint.channels)
     assignment = solve(table, sensitivity, max_latency_us=limit_us)
     if assignment is None:
         return None
@@ -60,6 +62,16 @@ def precision_alone(joint: JointTable, sensitivity: Sensitivity, limit_us: float
 def fastest_alone(joint: JointTable) -> Configuration:
     """Return all channels and the fastest precision."""
     return _at_share(joint, Preference(schemes={}, widths={}), 1.0)
+
+
+def _dense(joint: JointTable) -> JointTable:
+    """Return the table without sparse schemes: the sparsest would be the fastest everywhere, and compute nothing."""
+    space = joint.table.space
+    sites = tuple(
+        replace(site, candidates=tuple(choice for choice in site.candidates if not is_sparse(choice)))
+        for site in space.sites
+    )
+    return replace(joint, table=replace(joint.table, space=replace(space, sites=sites)))
 
 
 def random_preference(preference: Preference, seed: str) -> Preference:
