@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 import base64
+import ctypes
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -21,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +65,17 @@ KERNELS_MARK, KERNELS_DIGITS, MAX_KERNELS_BYTES = b"hwcomp-kernels/1", 12, 2**26
 
 ELF_MACHINES = {"x86_64": 62, "AMD64": 62, "aarch64": 183, "arm64": 183}
 """System V ABI, ``e_machine``."""
+
+ELF_MAGIC = b"\x7fELF"
+
+LIBRARY_MARK, LIBRARY_DIGITS = b"hwcomp-library/1", 12
+"""End of a network that is a library of TVM, and the digits of the length of its signature (JSON) before it."""
+
+ALIGNMENT_BYTES = 64
+"""Of tensors, as TVM's code expects it."""
+
+TVM_CPU, TVM_POOL, TVM_ALL_CORES = 1, 2, 1
+"""What TVM calls the processor, an allocator that keeps memory, and threads that may run on any core."""
 
 INSTALLED: dict[str, str] = {}
 """Libraries of operators that are there, by their hash; under the empty name, their folder."""
@@ -116,6 +130,10 @@ def open_session(source: Source, threads: int, folder: str | None = None) -> Any
 
     It is profiled into ``folder`` if that is given, beside its optimised graph without weights.
     """
+    if is_library(source):
+        if folder is not None:
+            raise Refused("a library of TVM keeps no times of its kernels; time the whole network")
+        return Library(source, threads)
     import onnxruntime as ort  # noqa: PLC0415 - heavy; `hello` tells where it is missing
 
     options = ort.SessionOptions()
@@ -136,6 +154,86 @@ def open_session(source: Source, threads: int, folder: str | None = None) -> Any
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base
         raise Refused(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
+
+
+def is_library(source: Source) -> bool:
+    """Return whether a model is a library of TVM; anything else is for ONNX Runtime."""
+    if isinstance(source, bytes):
+        return source.startswith(ELF_MAGIC)
+    with Path(source).open("rb") as file:
+        return file.read(len(ELF_MAGIC)) == ELF_MAGIC
+
+
+def signature(source: Source) -> Header:
+    """Return the names, shapes and types of the inputs and outputs of a library of TVM."""
+    end = _tail(source, LIBRARY_DIGITS + len(LIBRARY_MARK))
+    if not end.endswith(LIBRARY_MARK):
+        raise Refused("a library that hwcomp did not write, or not all of it")
+    length = int(end[:LIBRARY_DIGITS], 16)
+    found: Header = json.loads(_tail(source, length + len(end))[:length])
+    return found
+
+
+class Library:
+    """A network as a library, run by TVM's runtime alone: none of its compiler. It is used as a session is."""
+
+    def __init__(self, source: Source, threads: int) -> None:
+        self.signature = signature(source)
+        path = _installed(source if isinstance(source, bytes) else Path(source).read_bytes())
+        tvm_ffi = tvm_runtime()
+        self._from_dlpack = tvm_ffi.from_dlpack
+        tvm_ffi.get_global_func("runtime.config_threadpool")(TVM_ALL_CORES, threads)
+        self._module = tvm_ffi.load_module(path)
+        self._machine = self._module["vm_load_executable"]()
+        self._machine["vm_initialization"](TVM_CPU, 0, TVM_POOL)
+        self._inputs = [_aligned(item) for item in self.signature["inputs"]]
+
+    def run(self, _outputs: None, feed: Header) -> list[Any]:
+        """Return the outputs, arrays."""
+        import numpy as np  # noqa: PLC0415 - told by `hello` where it is missing
+
+        for item, place in zip(self.signature["inputs"], self._inputs):  # noqa: B905 - Python 3.9 has no `strict`
+            array = feed[item["name"]]
+            if array.shape != place.shape or array.dtype != place.dtype:
+                raise Refused(f"input '{item['name']}' must be {place.dtype} of shape {place.shape}")
+            place[...] = array
+        made = self._machine["main"](*(self._from_dlpack(place) for place in self._inputs))
+        return [np.array(np.from_dlpack(one)) for one in (made if hasattr(made, "__iter__") else [made])]
+
+    def get_inputs(self) -> list[Any]:
+        """Return the inputs, in order: their names, shapes and types."""
+        return [types.SimpleNamespace(**item) for item in self.signature["inputs"]]
+
+    def get_outputs(self) -> list[Any]:
+        """Return the outputs likewise."""
+        return [types.SimpleNamespace(**item) for item in self.signature["outputs"]]
+
+
+def _aligned(item: Header) -> Any:
+    """Return an array for an input where TVM's code may read it in whole vectors."""
+    import numpy as np  # noqa: PLC0415 - see above
+
+    size = int(np.prod(item["shape"])) * np.dtype(item["dtype"]).itemsize
+    room = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
+    first = -room.ctypes.data % ALIGNMENT_BYTES
+    return room[first : first + size].view(item["dtype"]).reshape(item["shape"])
+
+
+def tvm_runtime() -> Any:
+    """Return TVM's interface, with its runtime loaded and as many threads as there are cores to choose from."""
+    os.environ.setdefault("TVM_NUM_THREADS", str(len(_cpus())))
+    os.environ.setdefault("TVM_BIND_THREADS", "0")  # other runtimes in this process choose their cores, too
+    try:
+        import tvm_ffi  # noqa: PLC0415 - only where a library is run
+
+        package = importlib.util.find_spec("tvm")
+    except ImportError:
+        package = None
+    if package is None or not package.submodule_search_locations:
+        raise Refused(f"{sys.executable} there has no apache-tvm, which this model needs", "runtime")
+    library = Path(package.submodule_search_locations[0]) / "lib" / "libtvm_runtime.so"
+    ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    return tvm_ffi
 
 
 def kernels(source: Source) -> bytes | None:
@@ -164,7 +262,7 @@ def _tail(source: Source, count: int) -> bytes:
 def _installed(library: bytes) -> str:
     """Return the path of a library that may be loaded: in a folder of this process, which is removed at its end."""
     machine = platform.machine()
-    if library[:4] != b"\x7fELF" or int.from_bytes(library[18:20], "little") != ELF_MACHINES.get(machine):
+    if library[:4] != ELF_MAGIC or int.from_bytes(library[18:20], "little") != ELF_MACHINES.get(machine):
         raise Refused(f"the kernels inside the model are not for {machine}", "runtime")
     needs = re.search(rb"hwcomp-isa:([a-z0-9_,]*);", library)
     missing = set(needs.group(1).decode().split(",")) - {"", *_isa()} if needs else set()

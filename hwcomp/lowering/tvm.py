@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hwcomp.errors import LoweringError
+from hwcomp.lowering.tvm_link import linker, signed, write_library
 from hwcomp.program import Program
 from hwcomp.sparse_kernels.tir_build import Vectors, tile_object
 from hwcomp.stages import Stages
@@ -15,10 +16,11 @@ ENTRY = "main"
 
 
 def compile_library(program: Program, vectors: Vectors, threads: int, stages: Stages) -> bytes:
-    """Return a program without choices as a shared library.
+    """Return a program without choices as a shared library that TVM's runtime alone can run.
 
     Products run in our own kernels, sparse ones where their weights have zeros; everything else is what TVM generates,
-    scheduled by `hwcomp.lowering.relax_schedule`. Integers are not used: TVM's Relax has no fusion of them.
+    scheduled by `hwcomp.lowering.relax_schedule`. Integers are not used: TVM's Relax has no fusion of them. What it
+    takes and gives stands at its end, see `hwcomp.lowering.tvm_link`.
 
     Args:
         program: without choices, see `hwcomp.fix`.
@@ -27,21 +29,41 @@ def compile_library(program: Program, vectors: Vectors, threads: int, stages: St
         stages: where compiled kernels are kept.
 
     Raises:
-        LoweringError: TVM cannot translate or compile the program.
+        LoweringError: TVM cannot translate or compile the program, or there is no linker for the target.
     """
     import tvm  # noqa: PLC0415 - heavy, and needed only where something is compiled
 
+    linker(vectors)  # missing ones are told before minutes of work
     target = tvm.target.Target({"kind": "llvm", "mtriple": vectors.triple, "mcpu": vectors.cpu, "num-cores": threads})
     module = relax_module(program, vectors, threads)
     try:
         executable = tvm.compile(module, target=target)
     except Exception as error:  # TVM raises classes of its own that share no base
-        raise LoweringError(f"TVM cannot compile the network: {str(error).strip().splitlines()[-1]}") from error
-    with tempfile.TemporaryDirectory() as folder:
-        tiles, library = Path(folder) / "tiles.o", Path(folder) / "model.so"
-        tiles.write_bytes(tile_object(vectors, stages))
-        executable.export_library(str(library), addons=[str(tiles)])
-        return library.read_bytes()
+        raise LoweringError(f"TVM cannot compile the network: {_last_line(error)}") from error
+    with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
+        library = write_library(executable, tile_object(vectors, stages), vectors, Path(folder))
+    return signed(library, program_signature(program), vectors)
+
+
+def program_signature(program: Program) -> dict[str, list[dict[str, Any]]]:
+    """Return the names, shapes and types of a program's inputs and outputs."""
+    names = [node.name for node in program.nodes if node.op == "placeholder"]
+    with torch.no_grad():
+        made = program.module.eval()(*program.example_inputs)
+    outputs = made if isinstance(made, tuple | list) else (made,)
+    ends = ["output"] if len(outputs) == 1 else [f"output_{number}" for number in range(len(outputs))]
+    return {
+        "inputs": [_described(*pair) for pair in zip(names, program.example_inputs, strict=True)],
+        "outputs": [_described(*pair) for pair in zip(ends, outputs, strict=True)],
+    }
+
+
+def _described(name: str, tensor: torch.Tensor) -> dict[str, Any]:
+    return {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
@@ -63,7 +85,7 @@ def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
     try:
         module = from_exported_program(exported)
     except (NotImplementedError, AssertionError, tvm.error.TVMError) as error:
-        raise LoweringError(f"TVM cannot translate the network: {str(error).strip().splitlines()[-1]}") from error
+        raise LoweringError(f"TVM cannot translate the network: {_last_line(error)}") from error
     simplify = tvm.transform.Sequential([relax.transform.CanonicalizeBindings(), relax.transform.FoldConstant()])
     kernels = ConvolutionKernels(vectors=vectors, threads=threads)
     module = ReplaceConvolutions(simplify(module), kernels.takes, kernels).rewritten()
