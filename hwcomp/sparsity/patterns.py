@@ -70,14 +70,30 @@ def _blocked(scores: Tensor, block: tuple[int, int], left_out: Fraction, least: 
     blocks = padded.reshape(-(-outputs // rows), rows, -(-inputs // columns), columns, positions)
     sizes = _sizes(outputs, rows, scores.device)[:, None, None] * _sizes(inputs, columns, scores.device)[:, None]
     sizes = sizes.expand(-1, -1, positions)
-    order = torch.argsort((blocks.sum((1, 3)) / sizes).flatten(), descending=True, stable=True)
-    in_order = sizes.reshape(-1)[order]
-    too_few_before = in_order.cumsum(0) - in_order < least
-    count = len(order) - floor(left_out * len(order))
-    kept = torch.empty(len(order), dtype=torch.bool, device=scores.device)
-    kept[order] = too_few_before | (torch.arange(len(order), device=scores.device) < count)
+    means = (blocks.sum((1, 3)) / sizes).flatten()
+    count = len(means) - floor(left_out * len(means))
+    kept = _largest(means, count)
+    if least > 0 and int(sizes.reshape(-1)[kept].sum()) < least:
+        kept = _until(means, sizes.reshape(-1), least)
     of_blocks = kept.view(sizes.shape)[:, None, :, None, :].expand(blocks.shape)
     return of_blocks.flatten(2, 3).flatten(0, 1)[:outputs, :inputs].contiguous()
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """Return whether each value is among the largest; of equal ones the first. Sorting would take ten times as long."""
+    if count >= len(values):
+        return torch.ones_like(values, dtype=torch.bool)
+    limit = torch.kthvalue(values, len(values) - count + 1).values
+    above, equal = values > limit, values == limit
+    return above | (equal & (equal.cumsum(0) <= count - above.sum()))
+
+
+def _until(values: Tensor, sizes: Tensor, least: int) -> Tensor:
+    """Return whether each value is among the largest whose blocks have so many weights together."""
+    order = torch.argsort(values, descending=True, stable=True)
+    kept = torch.empty_like(values, dtype=torch.bool)
+    kept[order] = sizes[order].cumsum(0) - sizes[order] < least
+    return kept
 
 
 def _sizes(channels: int, size: int, device: torch.device) -> Tensor:
