@@ -61,7 +61,8 @@ def described_sparse(job: Job, done: Sparsified, sparse: Sparse, dense: Sequence
     for note in dense:
         by_reason.setdefault(note.reason, []).append(note.site)
     kept = [f"{', '.join(sites)}: {reason}" for reason, sites in by_reason.items()]
-    notes = (told, *done.notes, *(_of_validation(job) if done.history else []), *kept)
+    slow = [] if job.target.sparse else [f"target '{job.target.name}' has no sparse kernels: zeros make nothing faster"]
+    notes = (told, *slow, *done.notes, *(_of_validation(job) if done.history else []), *kept)
     return Shrunk(network=done.network, widths={}, history=done.history, notes=notes)
 
 

@@ -30,6 +30,7 @@ from hwcomp.search.sparse_sites import sparse_sites
 from hwcomp.search.sparsify import Sparsified, Sparsify
 from hwcomp.searched import by_search
 from hwcomp.sparse_options import asked_sparse
+from hwcomp.sparse_stage import check_kernels
 from hwcomp.train import EpochRecord
 from hwcomp.width_stage import timed_widths
 
@@ -97,6 +98,7 @@ def _by_density(job: Job) -> Shrunk:
     found = sparse_sites(job.network, sparse)
     recovery = recovery_of(job)
     recovery.check()
+    check_kernels(job.target)
     done = SPARSE_METHODS[method](Sparsify(network=job.network, sites=found.sites, sparse=sparse, recovery=recovery))
     return described_sparse(job, done, sparse, found.dense)
 

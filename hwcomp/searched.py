@@ -18,6 +18,7 @@ from hwcomp.search.differentiable import METHOD, Searched, SearchTask, different
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.shrunk import Shrunk
 from hwcomp.search_table import SearchTable, search_table
+from hwcomp.sparse_stage import check_kernels
 from hwcomp.stages import digest
 from hwcomp.winner import draft_of, winner_of
 
@@ -31,11 +32,14 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
 
     Raises:
         InputError: there is no budget or no training data, or the budget is out of reach.
+        LoweringError: sparse layers are asked for, and there is no C compiler for the target.
     """
     if job.config.budget.kind == "fastest":
         raise InputError(f"{METHOD} searches under a budget; give --latency or --speedup.")
     recovery = recovery_of(job)
     recovery.check()
+    if job.config.searching.sparse:
+        check_kernels(job.target)
     importance = _importance(job, recovery)
     _check_plugins(job)
     whole = yield Shrunk(network=job.network, widths={})

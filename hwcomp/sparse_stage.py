@@ -1,4 +1,4 @@
-"""The stage "Sparse" of the differentiable search: which layers may leave out weights."""
+"""The stage "Sparse" of the differentiable search: which layers may leave out weights; and what kernels that needs."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -6,10 +6,23 @@ from hwcomp.benches import device_for
 from hwcomp.groups import Groups
 from hwcomp.job import Job
 from hwcomp.joint_cost import JointTable
+from hwcomp.lowering.sparse_layers import kernel_library
 from hwcomp.sparse_costs import BLOCK, DENSITIES, SparseCost, sparse_timings, timed_sparse, with_sparse
 from hwcomp.stages import digest
+from hwcomp.target import Target
 from hwcomp.width_law import Polynomial
 from hwcomp.width_stage import timer_of
+
+
+def check_kernels(target: Target) -> None:
+    """Make sure that the sparse kernels of a target can be built, before anything is trained for them.
+
+    Raises:
+        InputError: there are none for its instructions.
+        LoweringError: there is no C compiler for it.
+    """
+    if target.sparse:
+        kernel_library(tuple(target.isa))
 
 
 def with_sparse_layers(job: Job, groups: Groups, joint: JointTable) -> JointTable:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from searching import SOURCE, Command, Done
 
 import hwcomp
+from hwcomp.lowering.sparse_layers import kernel_library
 
 OPTIONS = ("--calibration", 4, "--threads", 1, "--out", "out", "--epochs", 2, "--json")
 
@@ -105,6 +106,31 @@ def test_options_of_the_methods_are_refused_elsewhere(command: Command) -> None:
     assert "--density is for methods that train" in refused(command(*start, "--density", 0.1))
     done = command(*start, "--method", "uniform_pruning", "--prune-rate", 0.5, "--pattern", "8x1")
     assert "--pattern is for score_pruning and magnitude_pruning" in refused(done)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("magnitude_pruning", "--density", 0.1), ("differentiable", "--sparse", "--speedup", "2x")],
+    ids=["density", "search"],
+)
+def test_a_missing_compiler_is_told_before_anything_is_trained(
+    command: Command, monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...]
+) -> None:
+    kernel_library.cache_clear()
+    monkeypatch.setenv("PATH", str(command.folder))
+    done = command("compile", "model.py", "--target", "arm", *OPTIONS, "--method", *options)
+    assert done.code == 2
+    assert "install the Debian package 'gcc-aarch64-linux-gnu'" in done.err.splitlines()[-1]
+    assert command.trainings == []
+
+
+def test_where_zeros_make_nothing_faster_it_is_told(command: Command) -> None:
+    shown = command("targets", "show", "x86_64").out
+    lines = [line for line in shown.splitlines() if not line.startswith("sparse = [")]
+    (command.folder / "plain.toml").write_text("\n".join(lines))
+    manifest = compiled(command, "--target", "plain.toml", "--method", "magnitude_pruning", "--density", 0.1)
+    assert any("has no sparse kernels: zeros make nothing faster" in note for note in manifest["notes"])
+    assert not any(choice.startswith("sparse") for choice in manifest["assignment"].values())
 
 
 def test_without_data_nothing_is_trained(command: Command) -> None:
