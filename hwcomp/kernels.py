@@ -13,8 +13,9 @@ from hwcomp.choice import Choice
 from hwcomp.kernel import BOUNDARIES, Kernel, Kernels, Shape, Window
 from hwcomp.ops import WEIGHTED, Function, Slot, anchor, is_float, module_of, op_of, shape_of, tail_of, template_of
 from hwcomp.program import Program
-from hwcomp.scheme import FLOAT, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, is_sparse, reads_integers, writes_integers
 from hwcomp.space import Edge, SearchSpace, Site
+from hwcomp.sparse_kernels.version import kernels_version
 
 FUSABLE = frozenset(
     {"add", "mul", "relu", "relu6", "clip", "sigmoid", "hardsigmoid", "hardswish", "silu", "leaky_relu", "tanh", "gelu"}
@@ -60,10 +61,15 @@ def _site_kernels(node: fx.Node, activation: str) -> dict[str, Kernel]:
             inputs=tuple(shape for source in node.all_input_nodes if (shape := shape_of(source)) is not None),
             output=shape_of(node),
             window=_window(inner) if isinstance(inner, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)) else None,
-            detail=(_fused_into(node) or _detail(node, inner)).replace("|", "/"),
+            detail=_described(node, inner, candidate).replace("|", "/"),
             tail=tail_of(module) or "",
         )
     return described
+
+
+def _described(node: fx.Node, inner: nn.Module | None, candidate: str) -> str:
+    """Return what else decides the speed: of a sparse scheme, which sparse kernels there are."""
+    return f"kernels {kernels_version()}" if is_sparse(candidate) else _fused_into(node) or _detail(node, inner)
 
 
 def _conversion(node: fx.Node, op: str, activation: str) -> Kernel:

@@ -85,3 +85,11 @@ def test_zeros_in_blocks_are_told_from_single_ones(rows: int, expected: int) -> 
     torch.manual_seed(1)
     weight = torch.randn(32, 32, 1, 1) * (torch.rand(32 // rows, 32, 1, 1) < 0.2).repeat_interleave(rows, 0)
     assert scheme_of(weight).rows == expected
+
+
+def test_latencies_of_other_kernels_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = FindSparseWeights(target=load("x86_64"))(pruned()).program
+    before = kernels_of(program, "uint8").keys
+    monkeypatch.setattr("hwcomp.kernels.kernels_version", lambda: "other")
+    changed = before - kernels_of(program, "uint8").keys
+    assert {parse(key).scheme.partition(":")[0] for key in changed} == {"sparse4x1", "sparse"}
