@@ -1,4 +1,4 @@
-"""The output folder: ``model.onnx``, ``manifest.json``, ``report.html``, ``program/``.
+"""The output folder: ``model.onnx`` (for TVM ``model.so``), ``manifest.json``, ``report.html``, ``program/``.
 
 Plain ONNX Runtime loads the model, one with sparse layers after ``register_custom_ops_library("kernels.so")``; plain
 PyTorch and safetensors load the program, to train it further.
@@ -18,6 +18,9 @@ from hwcomp.manifest import SCHEMA_VERSION, Manifest
 from hwcomp.stages import write_atomically
 
 MODEL, MANIFEST, REPORT = "model.onnx", "manifest.json", "report.html"
+
+LIBRARY, TVM = "model.so", "tvm"
+"""The model of an artifact for TVM, and how the manifest names that runtime."""
 KERNELS = "kernels.so"
 """Library of sparse kernels; only where the model needs it, see `hwcomp.lowering.embedded`."""
 
@@ -55,6 +58,11 @@ def is_ours(folder: Path) -> bool:
         return False
 
 
+def model_name(manifest: Manifest) -> str:
+    """Return the name of the file that an artifact's runtime runs."""
+    return LIBRARY if manifest.runtime.name == TVM else MODEL
+
+
 def write(
     folder: Path, model: bytes, program: Mapping[str, bytes], manifest: Manifest, render: Callable[[Manifest], str]
 ) -> Manifest:
@@ -62,7 +70,7 @@ def write(
 
     Args:
         folder: from `prepare`.
-        model: the ONNX file.
+        model: the ONNX file, or the library.
         program: further files by their path in the folder.
         manifest: without hashes.
         render: makes the report of the complete manifest.
@@ -70,15 +78,17 @@ def write(
     Raises:
         InputError: the disk is full or read-only; what was there before is still whole.
     """
-    complete = manifest.model_copy(update={"files": {MODEL: hashlib.sha256(model).hexdigest()}})
+    name = model_name(manifest)
+    complete = manifest.model_copy(update={"files": {name: hashlib.sha256(model).hexdigest()}})
     kernels = extract(model)
-    contents = {MODEL: model, **program, REPORT: render(complete).encode()}
+    contents = {name: model, **program, REPORT: render(complete).encode()}
     contents |= {} if kernels is None else {KERNELS: kernels}
     try:
         if kernels is None:  # of a model that was here before
             (folder / KERNELS).unlink(missing_ok=True)
-        for name, content in contents.items():
-            write_atomically(folder / name, content)
+        for path, content in contents.items():
+            write_atomically(folder / path, content)
+        (folder / (MODEL if name == LIBRARY else LIBRARY)).unlink(missing_ok=True)  # of an artifact that was here
         write_atomically(folder / MANIFEST, complete.model_dump_json(indent=2).encode())
     except OSError as error:
         free = shutil.disk_usage(folder).free if folder.exists() else 0
@@ -123,9 +133,9 @@ def model_path(folder: Path) -> Path:
         InputError: it is missing or is not the file that was written.
     """
     manifest = read(folder)
-    path = folder / MODEL
+    path = folder / model_name(manifest)
     if not path.is_file():
-        raise InputError(f"'{folder}' has no {MODEL}; compile again.")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.files.get(MODEL):
+        raise InputError(f"'{folder}' has no {path.name}; compile again.")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.files.get(path.name):
         raise InputError(f"'{path}' is damaged: it is not the file that the manifest describes; compile again.")
     return path

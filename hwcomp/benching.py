@@ -10,10 +10,12 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 from hwcomp import artifact
 from hwcomp.console import Reporter
 from hwcomp.devices import EMULATED, LOCAL, open_device
+from hwcomp.devices.agent import inputs_of, is_library
 from hwcomp.devices.compare import compare
 from hwcomp.errors import InputError
-from hwcomp.lowering.onnxruntime import Feed, open_session
+from hwcomp.lowering.onnxruntime import Feed
 from hwcomp.measurement import Comparison
+from hwcomp.sessions import open_model
 from hwcomp.target import load
 
 TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
@@ -46,7 +48,7 @@ def compare_artifacts(
     models[str(folder)] = path
     feed = random_feed(path)
     for name, model in models.items():
-        wanted = {item.name: tuple(item.shape) for item in open_session(model, 1).get_inputs()}
+        wanted = {item.name: tuple(item.shape) for item in open_model(model, 1).get_inputs()}
         if wanted != {key: value.shape for key, value in feed.items()}:
             raise InputError(f"'{name}' takes inputs {wanted}; the artifact takes others, so they cannot be compared.")
     stage = reporter.stage("Bench")
@@ -79,6 +81,8 @@ def whole_model(path: Path) -> bytes:
         InputError: it is larger than a message can be.
     """
     content = path.read_bytes()
+    if is_library(content):
+        return content
     model = onnx.load_model_from_string(content)
     if not any(uses_external_data(tensor) for tensor in model.graph.initializer):
         return content
@@ -93,7 +97,7 @@ def random_feed(model: Path) -> Feed:
     """Return random inputs for a model, by name."""
     generator = np.random.default_rng(0)
     feed = {}
-    for item in open_session(model, 1).get_inputs():
+    for item in inputs_of(str(model)) if is_library(str(model)) else open_model(model, 1).get_inputs():
         kind = TYPES.get(item.type)
         if kind is None or not all(isinstance(size, int) for size in item.shape):
             raise InputError(

@@ -63,6 +63,9 @@ def compile(  # noqa: A001 - the verb of the field
     device: Annotated[
         str | None, typer.Option(help="Measure there: ssh://[user@]host[:port]; this machine if it is the target.")
     ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="onnxruntime; or tvm: a library of its own, in float, faster the more weights are zero.")
+    ] = "auto",
     store: cli_profile.StorePath = None,
     method: Annotated[
         str,
@@ -128,7 +131,7 @@ def compile(  # noqa: A001 - the verb of the field
 
     options = commands.CompileOptions(
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
-        seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, store=store,
+        seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, runtime=runtime, store=store,
         method=method, prune_rate=prune_rate, density=density, pattern=pattern, epochs=epochs, minutes=minutes,
         learning_rate=learning_rate, clip=clip, mixed_precision=mixed_precision, importance=importance, steps=steps,
         from_scratch=from_scratch, paper=paper, recovery=recovery, tensorboard=tensorboard, estimator=estimator,

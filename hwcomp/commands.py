@@ -42,6 +42,7 @@ class CompileOptions:
     ranges: str
     dry_run: bool
     device: str | None
+    runtime: str
     store: Path | None
     method: str
     prune_rate: float | None
@@ -122,7 +123,7 @@ def compile_model(model: str, options: CompileOptions, *, as_json: bool) -> None
             _show(error.report, console, as_json=as_json)
         raise
     _show(result.report, console, as_json=as_json)
-    names = f"{artifacts.MODEL}, {artifacts.MANIFEST}, {artifacts.REPORT}"
+    names = f"{artifacts.model_name(result.report)}, {artifacts.MANIFEST}, {artifacts.REPORT}"
     console.print(f"           {result.artifact} ({names})", highlight=False, soft_wrap=True)
 
 

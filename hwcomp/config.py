@@ -198,6 +198,7 @@ class CompileConfig(BaseModel):
         shrinking: options of the methods that train.
         searching: options of the differentiable search.
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
+        runtime: what runs the artifact; auto for the target's own. TVM runs float networks only, with zeros left out.
 
     Raises:
         ValidationError: a value is out of its range.
@@ -220,11 +221,17 @@ class CompileConfig(BaseModel):
     shrinking: Shrinking = Shrinking()
     searching: SearchOptions = SearchOptions()
     device: str | None = None
+    runtime: Literal["auto", "onnxruntime", "tvm"] = "auto"
 
     @model_validator(mode="after")
     def _takes_its_options(self) -> "CompileConfig":
         """Refuse options that the method would pass over in silence; options are named as on the command line."""
         given = self.shrinking.given
+        if self.runtime == "tvm" and self.method != "post_training":
+            raise InputError(
+                f"--runtime tvm compiles a network as it is, and --method {self.method} trains it: train first, and "
+                "compile the artifact's program with TVM."
+            )
         if self.method == "post_training" and given:
             raise InputError(
                 f"{_option(given[0])} is for methods that train the network; give --method too, for example "

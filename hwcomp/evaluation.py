@@ -9,8 +9,9 @@ import torch
 
 from hwcomp.data import joined_targets
 from hwcomp.errors import InputError
-from hwcomp.lowering.onnxruntime import Array, open_session
+from hwcomp.lowering.onnxruntime import Array
 from hwcomp.program import Inputs
+from hwcomp.sessions import open_model
 from hwcomp.workload import Metric, located
 
 GROUP = 256
@@ -21,7 +22,7 @@ class Runner:
     """Runs an exported network on torch tensors."""
 
     def __init__(self, model: bytes | Path, threads: int) -> None:
-        self.session = open_session(model, threads)
+        self.session = open_model(model, threads)
         self.names = [item.name for item in self.session.get_inputs()]
 
     def __call__(self, inputs: Inputs) -> tuple[Array, ...]:

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from hwcomp import artifact
 from hwcomp.errors import InputError
-from hwcomp.lowering.onnxruntime import Array, check_feed, open_session
+from hwcomp.lowering.onnxruntime import Array, check_feed
 from hwcomp.manifest import Manifest
+from hwcomp.sessions import open_model
 
 
 class Session:
@@ -22,7 +23,7 @@ class Session:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.manifest: Manifest = artifact.read(folder)
         path = artifact.model_path(folder)
-        self._session = open_session(path, threads or self.manifest.target.threads)
+        self._session = open_model(path, threads or self.manifest.target.threads)
         self._names = [item.name for item in self._session.get_inputs()]
 
     def __call__(self, *inputs: Array | Tensor) -> Array | Tensor | tuple[Array, ...] | tuple[Tensor, ...]:

@@ -174,6 +174,15 @@ def signature(source: Source) -> Header:
     return found
 
 
+def inputs_of(source: Source) -> list[Any]:
+    """Return the inputs of a library, in order, without loading it: it may be for another machine."""
+    return _named(signature(source)["inputs"])
+
+
+def _named(items: list[Header]) -> list[Any]:
+    return [types.SimpleNamespace(**item) for item in items]
+
+
 class Library:
     """A network as a library, run by TVM's runtime alone: none of its compiler. It is used as a session is."""
 
@@ -202,11 +211,11 @@ class Library:
 
     def get_inputs(self) -> list[Any]:
         """Return the inputs, in order: their names, shapes and types."""
-        return [types.SimpleNamespace(**item) for item in self.signature["inputs"]]
+        return _named(self.signature["inputs"])
 
     def get_outputs(self) -> list[Any]:
         """Return the outputs likewise."""
-        return [types.SimpleNamespace(**item) for item in self.signature["outputs"]]
+        return _named(self.signature["outputs"])
 
 
 def _aligned(item: Header) -> Any:

@@ -11,7 +11,7 @@ from tvm.tirx.analysis import undefined_vars
 OPAQUE = 8
 """TVM's mark of a function that fuses with nothing; our own kernels bear it."""
 
-MIN_ELEMENTS = 4096
+MIN_ELEMENTS = 32768
 """Outputs of a block below which waking threads takes longer than computing."""
 
 MIN_TASKS = 16

@@ -1,6 +1,7 @@
 """TVM: a program becomes one library that runs with TVM's runtime alone."""
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def program_signature(program: Program) -> dict[str, list[dict[str, Any]]]:
 
 
 def _described(name: str, tensor: torch.Tensor) -> dict[str, Any]:
-    return {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    kind = f"tensor({'float' if dtype == 'float32' else dtype})"  # as ONNX Runtime says it
+    return {"name": name, "shape": list(tensor.shape), "dtype": dtype, "type": kind}
 
 
 def _last_line(error: BaseException) -> str:
@@ -83,7 +86,9 @@ def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
 
     exported = torch.export.export(program.module.eval(), program.example_inputs)
     try:
-        module = from_exported_program(exported)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TVM calls what PyTorch is about to rename
+            module = from_exported_program(exported)
     except (NotImplementedError, AssertionError, tvm.error.TVMError) as error:
         raise LoweringError(f"TVM cannot translate the network: {_last_line(error)}") from error
     simplify = tvm.transform.Sequential([relax.transform.CanonicalizeBindings(), relax.transform.FoldConstant()])

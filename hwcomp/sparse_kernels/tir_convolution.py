@@ -6,6 +6,7 @@ from typing import Any
 from tvm.script import tirx as T  # noqa: N812 - as everywhere in TVM
 
 from hwcomp.sparse_kernels.planes import Planes
+from hwcomp.sparse_kernels.tir_loops import outer
 from hwcomp.sparse_kernels.tir_tile import tile_name
 
 LARGEST = 3.4e38
@@ -89,6 +90,7 @@ def convolution(conv: Convolution) -> Any:
     step = vectors * lanes
     last = -(-(outputs - (tiles - 1) * step) // lanes)
     usual, final = tile_name(rows, vectors, adds=adds), tile_name(rows, last, adds=adds)
+    loop = outer((blocks + filled) * rows * outputs)
     back = (tiles - 1) * step + last * lanes - outputs
 
     # fmt: off
@@ -102,7 +104,7 @@ def convolution(conv: Convolution) -> Any:
         xs = T.decl_buffer((UNBOUNDED,), "float32", data=x.data)
         zs = T.decl_buffer((UNBOUNDED,), "float32", data=z.data)
         ys = T.decl_buffer((UNBOUNDED,), "float32", data=y.data)
-        for task in T.parallel(tiles * parts):
+        for task in loop(tiles * parts):
             tile: T.int32 = task // parts * step
             first: T.int32 = bounds[task % parts]
             end: T.int32 = bounds[task % parts + 1]

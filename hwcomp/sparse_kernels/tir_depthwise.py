@@ -5,6 +5,7 @@ from typing import Any
 from tvm.script import tirx as T  # noqa: N812 - as everywhere in TVM
 
 from hwcomp.sparse_kernels.planes import Planes
+from hwcomp.sparse_kernels.tir_loops import outer
 
 VECTORS = 2
 """Vectors of pixels that are computed together."""
@@ -22,6 +23,7 @@ def depthwise(planes: Planes, low: float, high_limit: float) -> Any:
     steps = -(-planes.outputs // (VECTORS * lanes))
     floats = phases * phases * plane + VECTORS * lanes
     floats += -floats % lanes
+    loop = outer(channels * planes.outputs * down * across)
 
     def offset(tap: Any) -> Any:
         """Return where a tap reads, as `Planes.offsets` has it."""
@@ -35,7 +37,7 @@ def depthwise(planes: Planes, low: float, high_limit: float) -> Any:
         b: T.Buffer((channels,), "float32"), y: T.Buffer((1, channels, high, wide), "float32"),
     ):
         T.func_attr({"tirx.noalias": True, "op_pattern": 8})
-        for c in T.parallel(channels):
+        for c in loop(channels):
             xs = T.alloc_buffer((floats,), "float32")
             ys = T.alloc_buffer((steps * VECTORS * lanes,), "float32")
             for i in T.serial(floats // lanes):

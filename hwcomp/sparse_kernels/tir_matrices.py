@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tvm.script import tirx as T  # noqa: N812 - as everywhere in TVM
 
 from hwcomp.sparse_kernels.tir_convolution import LARGEST, UNBOUNDED
+from hwcomp.sparse_kernels.tir_loops import outer, outer_copy
 from hwcomp.sparse_kernels.tir_tile import tile_name
 
 BLOCK = 4
@@ -102,6 +103,7 @@ def matrix_product(shape: Matrices) -> Any:
     back = (tiles - 1) * step + last * shape.lanes - shape.outputs if not shape.is_packed else 0
     parts = max(1, min(blocks, -(-4 * shape.threads // (tiles * batch))))
     share = -(-blocks // parts)
+    loop, copy = outer(batch * rows * inputs * shape.outputs), outer_copy(batch * rows * inputs)
     panel = inputs * step if shape.is_packed else step
     one, out = inputs * shape.outputs, blocks * block * pitch
 
@@ -115,11 +117,11 @@ def matrix_product(shape: Matrices) -> Any:
         xs = T.alloc_buffer((batch * blocks * inputs * block,), "float32")
         ws = T.decl_buffer((UNBOUNDED,), "float32", data=w.data)
         ys = T.decl_buffer((UNBOUNDED,), "float32", data=y.data)
-        for n in T.parallel(batch * blocks):
+        for n in copy(batch * blocks):
             for k in T.serial(inputs):
                 for r in T.unroll(block):
                     xs[(n * inputs + k) * block + r] = x[n // blocks, T.min(n % blocks * block + r, rows - 1), k]
-        for task in T.parallel(batch * tiles * parts):
+        for task in loop(batch * tiles * parts):
             item: T.int32 = task // (tiles * parts)
             tile: T.int32 = task // parts % tiles
             for n in T.serial(T.min(task % parts * share, blocks), T.min(task % parts * share + share, blocks)):

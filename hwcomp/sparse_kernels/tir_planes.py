@@ -6,6 +6,7 @@ from tvm import te
 from tvm.script import tirx as T  # noqa: N812 - as everywhere in TVM
 
 from hwcomp.sparse_kernels.planes import Planes
+from hwcomp.sparse_kernels.tir_loops import outer_copy
 
 
 def spread(planes: Planes) -> Any:
@@ -14,6 +15,7 @@ def spread(planes: Planes) -> Any:
     phases, plane, pitch, stride, lanes = planes.phases, planes.plane, planes.pitch, planes.stride, planes.lanes
     top, left = planes.padding[:2]
     high, wide = planes.output
+    loop = outer_copy(channels * floats)
 
     def place(i: Any, q: Any) -> Any:
         """Return where the pixel of row i and column q is written, within its channel."""
@@ -27,7 +29,7 @@ def spread(planes: Planes) -> Any:
     ):
         T.func_attr({"tirx.noalias": True, "op_pattern": 8})
         with T.sblock("root"):  # TVM asks for it where there is one input
-            for c in T.parallel(channels):
+            for c in loop(channels):
                 for i in T.serial(floats // lanes):
                     for lane in T.vectorized(lanes):
                         xs[c * floats + i * lanes + lane] = T.float32(0)

@@ -5,6 +5,8 @@ from typing import Any
 
 from tvm.script import tirx as T  # noqa: N812 - as everywhere in TVM
 
+from hwcomp.sparse_kernels.tir_loops import outer_copy
+
 SMALLEST = -3.4e38
 
 
@@ -64,6 +66,7 @@ def pooling(pool: Pooling) -> Any:
     (down, across), (step_down, step_across), (top, left) = pool.window, pool.stride, pool.padding
     padded, nothing = pool.padded, 0.0 if pool.mean else SMALLEST
     join, scaled = pool.join, pool.scaled
+    loop = outer_copy(channels * height * width)
 
     # fmt: off
     @T.prim_func(private=True, s_tir=True, check_well_formed=False)
@@ -72,7 +75,7 @@ def pooling(pool: Pooling) -> Any:
     ):
         T.func_attr({"tirx.noalias": True, "op_pattern": 8})
         with T.sblock("root"):  # TVM asks for it where there is one input
-            for c in T.parallel(channels):
+            for c in loop(channels):
                 column = T.alloc_buffer((padded,), "float32")
                 total = T.alloc_buffer((wide,), "float32")
                 for i in T.serial(high):

@@ -5,13 +5,17 @@ from typing import Any
 from tvm.script import tirx as T  # noqa: N812 - as everywhere in TVM
 
 from hwcomp.sparse_kernels.tir_functions import exp
+from hwcomp.sparse_kernels.tir_loops import outer, outer_copy
 
 SMALLEST = -3.4e38
+
+PRODUCTS_PER_EXP = 16
+"""Operations of an exponential function."""
 
 
 def mean(rows: int, width: int, lanes: int) -> Any:
     """Return the mean of every row as a function of TVM: x (rows, width) -> y (rows,)."""
-    steps, rest = width // lanes, width % lanes
+    steps, rest, loop = width // lanes, width % lanes, outer_copy(rows * width)
 
     # fmt: off
     @T.prim_func(private=True, s_tir=True, check_well_formed=False)
@@ -20,7 +24,7 @@ def mean(rows: int, width: int, lanes: int) -> Any:
     ):
         T.func_attr({"tirx.noalias": True, "op_pattern": 8})
         with T.sblock("root"):  # TVM asks for it where there is one input
-            for n in T.parallel(rows):
+            for n in loop(rows):
                 found = T.alloc_buffer((lanes,), "float32", scope="local")
                 one = T.alloc_buffer((1,), "float32", scope="local")
                 for lane in T.vectorized(lanes):
@@ -40,7 +44,7 @@ def mean(rows: int, width: int, lanes: int) -> Any:
 
 def softmax(rows: int, width: int, lanes: int) -> Any:
     """Return the softmax of every row as a function of TVM: x (rows, width) -> y (rows, width)."""
-    steps = -(-width // lanes)
+    steps, loop = -(-width // lanes), outer(rows * width * PRODUCTS_PER_EXP)
 
     # fmt: off
     @T.prim_func(private=True, s_tir=True, check_well_formed=False)
@@ -49,7 +53,7 @@ def softmax(rows: int, width: int, lanes: int) -> Any:
     ):
         T.func_attr({"tirx.noalias": True, "op_pattern": 8})
         with T.sblock("root"):  # TVM asks for it where there is one input
-            for n in T.parallel(rows):
+            for n in loop(rows):
                 row = T.alloc_buffer((steps * lanes,), "float32")
                 found = T.alloc_buffer((lanes,), "float32", scope="local")
                 one = T.alloc_buffer((1,), "float32", scope="local")
@@ -88,7 +92,7 @@ def layer_norm(rows: int, width: int, lanes: int, epsilon: float) -> Any:
 
     Its arguments: x (rows, width); g (width,); b (width,); y (rows, width).
     """
-    steps = -(-width // lanes)
+    steps, loop = -(-width // lanes), outer_copy(rows * width)
 
     # fmt: off
     @T.prim_func(private=True, s_tir=True, check_well_formed=False)
@@ -97,7 +101,7 @@ def layer_norm(rows: int, width: int, lanes: int, epsilon: float) -> Any:
         y: T.Buffer((rows, width), "float32"),
     ):
         T.func_attr({"tirx.noalias": True, "op_pattern": 8})
-        for n in T.parallel(rows):
+        for n in loop(rows):
             row = T.alloc_buffer((steps * lanes,), "float32")
             found = T.alloc_buffer((lanes,), "float32", scope="local")
             one = T.alloc_buffer((1,), "float32", scope="local")

@@ -1,0 +1,205 @@
+"""The flow of ``--runtime tvm``: a float network becomes a library, and is timed against ONNX Runtime's float one."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwcomp.artifact import TVM
+from hwcomp.benches import device_for
+from hwcomp.benches.base import Accuracy
+from hwcomp.config import Budget
+from hwcomp.cost_models.roofline import Roofline
+from hwcomp.data import eval_samples
+from hwcomp.devices.compare import compare
+from hwcomp.digests import model_digest
+from hwcomp.evaluation import accuracies, output_distance, reference_outputs
+from hwcomp.fingerprint import environment
+from hwcomp.fix import fix, plan
+from hwcomp.job import Job
+from hwcomp.kernels import kernels_of, search_space
+from hwcomp.lowering.onnx_export import export_plain, opaque_sites
+from hwcomp.lowering.tvm import compile_library
+from hwcomp.manifest import (
+    BudgetReport,
+    Compiled,
+    LatencyUs,
+    Manifest,
+    ReachReport,
+    RuntimeReport,
+    TargetReport,
+    Version,
+)
+from hwcomp.measurement import Measurement, estimated
+from hwcomp.program import Program
+from hwcomp.sparse_kernels.tir_build import vectors_of
+from hwcomp.stages import digest
+from hwcomp.subject import to_bytes
+
+PLAIN, LIBRARY = "plain", "library"
+ROUNDS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """A network as a library, with what was found out about it.
+
+    Attributes:
+        program: that it was made from.
+        content: the file.
+        manifest: all that is known of it.
+    """
+
+    program: Program
+    content: bytes
+    manifest: Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """How long the float network takes in ONNX Runtime, and the library in TVM's.
+
+    Attributes:
+        baseline: of the float network.
+        compiled: of the library.
+        roofline_us: of the float network, by the roofline.
+        ratios: speed-up in each round; empty if nothing was measured.
+        notes: what is to be known of it.
+    """
+
+    baseline: Measurement
+    compiled: Measurement
+    roofline_us: float
+    ratios: Sequence[float]
+    notes: Sequence[str]
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster the library is."""
+        return float(np.median(self.ratios)) if self.ratios else self.baseline.median_us / self.compiled.median_us
+
+
+def compile_with_tvm(job: Job) -> Library:
+    """Compile a network with TVM, time it where there is a device, and see what it computes where it runs here.
+
+    Raises:
+        InputError: the target has no vectors that there are kernels for.
+        LoweringError: TVM cannot compile the network, or there is no linker for the target.
+    """
+    fixed = fix(job.original, plan(job.original, {}, {}, {}))
+    key = digest(
+        model_digest(job.workload.model), str(fixed.module.code), [list(x.shape) for x in fixed.example_inputs]
+    )
+    names = [node.name for node in fixed.nodes if node.op == "placeholder"]
+    plain = job.stages.blob(
+        "plain",
+        key,
+        lambda: to_bytes(export_plain(job.workload.model, fixed.example_inputs, names, opaque_sites(fixed))),
+    )
+    stage = job.reporter.stage("Compile")
+    vectors = vectors_of(job.target.isa)
+    with stage.bar(f"TVM, for {vectors.cpu}", total=None):
+        content = compile_library(fixed, vectors, job.threads, job.stages)
+    stage.done(f"a library of {len(content) / 2**20:.1f} MB for {vectors.triple}, {vectors.cpu}")
+    timed = _timed(job, names, fixed, plain, content)
+    return Library(program=fixed, content=content, manifest=_manifest(job, plain, content, timed, fixed))
+
+
+def _timed(job: Job, names: Sequence[str], fixed: Program, plain: bytes, content: bytes) -> Timed:
+    """Time both in turn on a device, or estimate both alike."""
+    space, kernels = search_space(job.original), kernels_of(job.original, job.target.activation)
+    latency_us = Roofline(target=job.target, threads=job.threads).cost_table(space, kernels).predict_us({})
+    device = device_for(job.target, job.config)
+    if device is None:
+        one = estimated(latency_us, job.threads, "analytic")
+        note = (
+            "Nothing was measured: both latencies are the roofline's, which knows neither runtimes nor zeros; give "
+            "--device ssh://... or --device emulated to learn more."
+        )
+        return Timed(baseline=one, compiled=one, roofline_us=latency_us, ratios=[], notes=[note])
+    models = {PLAIN: plain, LIBRARY: content}
+    feed = {name: x.numpy() for name, x in zip(names, fixed.example_inputs, strict=True)}
+    stage = job.reporter.stage("Measure")
+    with device, stage.bar("interleaved runs", total=len(models) * ROUNDS) as bar:
+        timed = compare(device, models, feed, job.threads, ROUNDS, bar.advance)
+        notes = device.remarks()
+    baseline, compiled = timed.measurement(PLAIN), timed.measurement(LIBRARY)
+    stage.done(f"ONNX Runtime {baseline.median_us / 1e3:.3f} ms, TVM {compiled.median_us / 1e3:.3f} ms")
+    return Timed(
+        baseline=baseline, compiled=compiled, roofline_us=latency_us, ratios=timed.ratios(LIBRARY), notes=notes
+    )
+
+
+def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Program) -> Manifest:
+    config, target, notes = job.config, job.target, list(timed.notes)
+    distance, accuracy = 0.0, None
+    if target.local:
+        inputs = [fixed.example_inputs]
+        distance = output_distance(reference_outputs(plain, inputs), content, inputs)
+        accuracy = _accuracy(job, plain, content)
+    else:
+        notes.append("The library was not run here: `hwcomp verify --device emulated` compares its outputs.")
+    notes += [f"{note.site}: {note.reason}" for note in fixed.notes]
+    return Manifest(
+        name=job.workload.name,
+        target=TargetReport(
+            name=target.name, description=target.description, activation=target.activation, threads=job.threads
+        ),
+        runtime=RuntimeReport(name=TVM, version=importlib.metadata.version("apache-tvm")),
+        method=config.method,
+        seed=config.seed,
+        budget=BudgetReport(
+            kind=config.budget.kind,
+            value=config.budget.value,
+            max_drop=config.budget.max_drop,
+            met=_met(config.budget, timed, accuracy),
+        ),
+        baseline=Version(
+            latency_us=LatencyUs.of(timed.baseline),
+            accuracy=None if accuracy is None else accuracy.baseline,
+            size_bytes=len(plain),
+        ),
+        compiled=Compiled(
+            latency_us=LatencyUs.of(timed.compiled),
+            accuracy=None if accuracy is None else accuracy.compiled,
+            size_bytes=len(content),
+            predicted_latency_us=timed.roofline_us,
+            output_distance=distance,
+        ),
+        speedup=timed.speedup,
+        speedup_rounds=list(timed.ratios),
+        reach=ReachReport(
+            float_us=timed.baseline.median_us,
+            fastest_us=timed.compiled.median_us,
+            table_error=0.0,
+            provenance=timed.compiled.provenance,
+        ),
+        sites=[],
+        conversions=[],
+        notes=notes,
+        calibration="none: nothing is quantised",
+        assignment={},
+        environment=environment(),
+        files={},
+    )
+
+
+def _accuracy(job: Job, plain: bytes, content: bytes) -> Accuracy | None:
+    labelled = eval_samples(job.workload)
+    if labelled is None:
+        return None
+    with job.reporter.stage("Evaluate").bar("test data", total=None) as bar:
+        before, after = accuracies([plain, content], labelled, job.workload.metric, job.threads, bar.advance)
+    return Accuracy(baseline=before, compiled=after, judge=before)
+
+
+def _met(budget: Budget, timed: Timed, accuracy: Accuracy | None) -> bool:
+    """Return whether a budget holds; the outputs are the float network's but for the order of additions."""
+    kept = accuracy is None or budget.max_drop is None or accuracy.judge - accuracy.compiled <= budget.max_drop
+    fast = {
+        "latency": timed.compiled.median_us <= budget.value,
+        "speedup": timed.speedup >= budget.value,
+        "fastest": True,
+    }
+    return kept and fast[budget.kind]
