@@ -18,16 +18,18 @@ static const char NAME[] = "DepthwiseConv";
 typedef struct {
     const OrtApi *api;
     convolution c;
+    depthwise_layout layout;
     channel_kernel *kernel;
     float *weight, *bias;
 } depthwise_conv;
 
-/* A task has scratch memory for the planes of a channel. */
-typedef struct { const depthwise_conv *op; tensors t; float *scratch; int64_t tasks; } depthwise_run;
+/* A task has memory for the copy of an image and for pointers to its rows. */
+typedef struct { const depthwise_conv *op; tensors t; float *copies; const float **rows; int64_t tasks; } depthwise_run;
 
 static void destroy(void *kernel)
 {
     depthwise_conv *op = kernel;
+    free_layout(&op->layout);
     free(op->weight);
     free(op->bias);
     free(op);
@@ -42,7 +44,9 @@ static OrtStatus *set_up(depthwise_conv *op, const OrtKernelInfo *info)
     TRY(read_convolution(api, info, NAME, &op->c));
     TRY(read_constant(api, info, NAME, WEIGHT, &weight, &weights));
     TRY(read_constant(api, info, NAME, BIAS, &bias, &biases));
-    op->kernel = channel_kernel_of(p->kernel, p->stride);
+    if (!make_layout(&op->layout, p))
+        return refuse(api, NAME, "there is no memory for the layout");
+    op->kernel = channel_kernel_of(&op->layout);
     if (op->kernel == NULL)
         return refuse(api, NAME, "there is no kernel of this size and stride");
     if (weights != p->kernel.h * p->kernel.w * p->channels || biases != p->channels)
@@ -76,14 +80,16 @@ static void compute_task(void *state, size_t task)
     const depthwise_run *run = state;
     const depthwise_conv *op = run->op;
     const planes *p = &op->c.planes;
-    int64_t rows = run->t.images * p->channels, size = p->size.h * p->size.w, area = p->out.h * p->out.w;
-    int64_t taps = p->kernel.h * p->kernel.w, last = ((int64_t)task + 1) * rows / run->tasks;
-    float *filled = run->scratch + (int64_t)task * channel_scratch_floats(p);
-    for (int64_t row = (int64_t)task * rows / run->tasks; row < last; row++) {
-        int64_t channel = row % p->channels;
-        fill_planes(p, run->t.x + row * size, run->t.x + rows * size, filled);
-        op->kernel(p, filled, op->weight + channel * taps, op->bias[channel], op->c.low, op->c.high,
-                   run->t.y + row * area, run->t.y + last * area);
+    int64_t images = run->t.images * p->channels, size = p->size.h * p->size.w, area = p->out.h * p->out.w;
+    int64_t taps = p->kernel.h * p->kernel.w, last = ((int64_t)task + 1) * images / run->tasks, rows = op->layout.rows;
+    float *copy = run->copies + (int64_t)task * copy_floats(&op->layout);
+    const float **found = run->rows + (int64_t)task * rows, *x = run->t.x, *end = x + images * size;
+    begin_rows(&op->layout, found);
+    for (int64_t image = (int64_t)task * images / run->tasks; image < last; image++) {
+        int64_t channel = image % p->channels;
+        find_rows(&op->layout, x + image * size, x, end, copy, found);
+        op->kernel(&op->layout, found, op->weight + channel * taps, op->bias[channel], op->c.low, op->c.high,
+                   run->t.y + image * area, run->t.y + last * area);
     }
 }
 
@@ -93,13 +99,18 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context)
     const planes *p = &op->c.planes;
     depthwise_run run = {.op = op};
     TRY(read_tensors(op->api, context, NAME, p, p->channels, 0, &run.t));
-    int64_t rows = run.t.images * p->channels;
-    run.tasks = rows == 0 ? 0 : worthwhile_tasks(rows * p->pixels * p->kernel.h * p->kernel.w / HWCOMP_LANES, rows);
-    run.scratch = aligned_memory(run.tasks * channel_scratch_floats(p) * (int64_t)sizeof(float));
-    if (run.scratch == NULL)
-        return refuse(op->api, NAME, "there is no memory for the planes");
-    OrtStatus *status = run_tasks(op->api, context, compute_task, run.tasks, &run);
-    free(run.scratch);
+    int64_t images = run.t.images * p->channels;
+    run.tasks =
+        images == 0 ? 0 : worthwhile_tasks(images * p->pixels * p->kernel.h * p->kernel.w / HWCOMP_LANES, images);
+    run.copies = aligned_memory(run.tasks * copy_floats(&op->layout) * (int64_t)sizeof *run.copies);
+    run.rows = aligned_memory(run.tasks * op->layout.rows * (int64_t)sizeof *run.rows);
+    OrtStatus *status = NULL;
+    if (run.copies == NULL || run.rows == NULL)
+        status = refuse(op->api, NAME, "there is no memory for the rows");
+    else
+        status = run_tasks(op->api, context, compute_task, run.tasks, &run);
+    free(run.copies);
+    free((void *)run.rows);
     return status;
 }
 

@@ -1,19 +1,16 @@
-/* The inner loops of depthwise convolutions, which compute the outputs of one channel from its planes.
+/* The inner loops of depthwise convolutions, which compute the outputs of one channel from the rows of its image.
  *
  * A row of outputs may be written beyond its end, up to `end`: what lies there must be written later.
  */
 #ifndef HWCOMP_DEPTHWISE_KERNELS_H
 #define HWCOMP_DEPTHWISE_KERNELS_H
 
-#include "planes.h"
+#include "depthwise_layout.h"
 
-typedef void channel_kernel(const planes *p, const float *x, const float *weight, float bias, float low, float high,
-                            float *y, const float *end);
+typedef void channel_kernel(const depthwise_layout *l, const float *const *rows, const float *weight, float bias,
+                            float low, float high, float *y, const float *end);
 
-/* Return the floats in scratch memory for the planes of one channel. */
-int64_t channel_scratch_floats(const planes *p);
-
-/* Return the kernel for 3x3, 5x5 and 7x7 weights and strides of 1 and 2, NULL for others. */
-channel_kernel *channel_kernel_of(pair kernel, pair stride);
+/* Return the kernel of a layout for 3x3, 5x5 and 7x7 weights and strides of 1 and 2, NULL for others. */
+channel_kernel *channel_kernel_of(const depthwise_layout *l);
 
 #endif

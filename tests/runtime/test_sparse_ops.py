@@ -72,6 +72,25 @@ def test_all_vectors_and_inner_loops_agree(vectors: Vectors, from_tvm: bool) -> 
     assert np.allclose(open_session(embed(case.bare(), built), 1).run(None, case.feed)[0], expected, atol=1e-4)
 
 
+NARROW = [
+    Vectors(flags=frozenset({"sse2"}), lanes=4, registers=16, triple="x86_64-unknown-linux-gnu", cpu="x86-64")
+]  # what the library does with vectors of four, as ARM's
+HERE = [one for one in (*INSTRUCTION_SETS, *NARROW) if one.flags <= set(facts()["isa"])]
+
+
+@pytest.mark.parametrize("vectors", HERE, ids=lambda one: one.cpu)
+def test_depthwise_convolutions_of_all_vectors_read_nothing_but_their_own_channel(vectors: Vectors) -> None:
+    built = build(vectors).read_bytes()
+    for kernel, stride, size in itertools.product((3, 5, 7), (1, 2), (4, 7, 8, 14, 16, 28, 32, 41)):
+        pads = (kernel // 2, kernel // 2, kernel // 2, (kernel - 1) // 2)
+        case = Case(size=(size, size), kernel=kernel, stride=stride, pads=pads, channels=5, depthwise=True, density=1.0)
+        x = case.feed["x"]
+        (expected,) = open_session(case.plain(), 1).run(None, {"x": x})
+        x[0, 1::2] = np.nan
+        (found,) = open_session(embed(case.bare(), built), 1).run(None, {"x": x})
+        assert np.allclose(found[0, ::2], expected[0, ::2], atol=1e-4)
+
+
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (4, 1), (9, 1), (3, 3)])
 def test_depthwise_kernels_that_there_are_not_are_refused(kernel: int, stride: int) -> None:
     with pytest.raises(LoweringError, match="hwcomp::DepthwiseConv: there is no kernel of this size and stride"):
