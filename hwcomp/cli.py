@@ -226,7 +226,10 @@ def verify(
 
 @app.command()
 def setup(
-    what: Annotated[str, typer.Argument(help="`emulation`, for --device emulated.", metavar="WHAT")],
+    what: Annotated[
+        str,
+        typer.Argument(help="`emulation`, for --device emulated; `tvm`, for libraries of TVM there.", metavar="WHAT"),
+    ],
     sources: Annotated[
         Path | None, typer.Option(help="Package sources (.list or .sources) to use in place of the system's.")
     ] = None,

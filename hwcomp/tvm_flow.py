@@ -14,12 +14,13 @@ from hwcomp.cost_models.roofline import Roofline
 from hwcomp.data import eval_samples
 from hwcomp.devices.compare import compare
 from hwcomp.digests import model_digest
-from hwcomp.evaluation import accuracies, output_distance, reference_outputs
+from hwcomp.evaluation import accuracies, reference_outputs
 from hwcomp.fingerprint import environment
 from hwcomp.fix import fix, plan
 from hwcomp.job import Job
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.lowering.onnx_export import export_plain, opaque_sites
+from hwcomp.lowering.onnxruntime import Array
 from hwcomp.lowering.tvm import compile_library
 from hwcomp.manifest import (
     BudgetReport,
@@ -63,14 +64,16 @@ class Timed:
     Attributes:
         baseline: of the float network.
         compiled: of the library.
-        roofline_us: of the float network, by the roofline.
+        predicted_us: of the float network by the roofline, where something was measured; else the estimate itself.
+        distance: of the library's outputs from the float network's, relative; 0 where it was not run.
         ratios: speed-up in each round; empty if nothing was measured.
         notes: what is to be known of it.
     """
 
     baseline: Measurement
     compiled: Measurement
-    roofline_us: float
+    predicted_us: float
+    distance: float
     ratios: Sequence[float]
     notes: Sequence[str]
 
@@ -114,33 +117,39 @@ def _timed(job: Job, names: Sequence[str], fixed: Program, plain: bytes, content
     if device is None:
         one = estimated(latency_us, job.threads, "analytic")
         note = (
-            "Nothing was measured: both latencies are the roofline's, which knows neither runtimes nor zeros; give "
-            "--device ssh://... or --device emulated to learn more."
+            "Nothing was measured and the library was not run: both latencies are the roofline's, which knows neither "
+            "runtimes nor zeros; give --device ssh://... or --device emulated to learn more."
         )
-        return Timed(baseline=one, compiled=one, roofline_us=latency_us, ratios=[], notes=[note])
+        return Timed(baseline=one, compiled=one, predicted_us=latency_us, distance=0.0, ratios=[], notes=[note])
     models = {PLAIN: plain, LIBRARY: content}
     feed = {name: x.numpy() for name, x in zip(names, fixed.example_inputs, strict=True)}
     stage = job.reporter.stage("Measure")
     with device, stage.bar("interleaved runs", total=len(models) * ROUNDS) as bar:
         timed = compare(device, models, feed, job.threads, ROUNDS, bar.advance)
-        notes = device.remarks()
+        found, notes = device.run(content, feed, job.threads), device.remarks()
     baseline, compiled = timed.measurement(PLAIN), timed.measurement(LIBRARY)
     stage.done(f"ONNX Runtime {baseline.median_us / 1e3:.3f} ms, TVM {compiled.median_us / 1e3:.3f} ms")
     return Timed(
-        baseline=baseline, compiled=compiled, roofline_us=latency_us, ratios=timed.ratios(LIBRARY), notes=notes
+        baseline=baseline,
+        compiled=compiled,
+        predicted_us=latency_us if compiled.provenance == "measured" else compiled.median_us,
+        distance=_distance(reference_outputs(plain, [fixed.example_inputs])[0], found),
+        ratios=timed.ratios(LIBRARY),
+        notes=notes,
     )
 
 
+def _distance(reference: Sequence[Array], found: Sequence[Array]) -> float:
+    pairs = [(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(reference, found, strict=True)]
+    moved = sum(float(np.square(a - b).sum()) for a, b in pairs)
+    scale = sum(float(np.square(a).sum()) for a, _ in pairs)
+    return float(np.sqrt(moved / max(scale, 1e-30)))
+
+
 def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Program) -> Manifest:
-    config, target, notes = job.config, job.target, list(timed.notes)
-    distance, accuracy = 0.0, None
-    if target.local:
-        inputs = [fixed.example_inputs]
-        distance = output_distance(reference_outputs(plain, inputs), content, inputs)
-        accuracy = _accuracy(job, plain, content)
-    else:
-        notes.append("The library was not run here: `hwcomp verify --device emulated` compares its outputs.")
-    notes += [f"{note.site}: {note.reason}" for note in fixed.notes]
+    config, target = job.config, job.target
+    notes = [*timed.notes, *(f"{note.site}: {note.reason}" for note in fixed.notes)]
+    accuracy = _accuracy(job, plain, content) if target.local else None
     return Manifest(
         name=job.workload.name,
         target=TargetReport(
@@ -164,8 +173,8 @@ def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Progr
             latency_us=LatencyUs.of(timed.compiled),
             accuracy=None if accuracy is None else accuracy.compiled,
             size_bytes=len(content),
-            predicted_latency_us=timed.roofline_us,
-            output_distance=distance,
+            predicted_latency_us=timed.predicted_us,
+            output_distance=timed.distance,
         ),
         speedup=timed.speedup,
         speedup_rounds=list(timed.ratios),

@@ -1,8 +1,9 @@
 """The agent: runs and times models where it is started, asked on stdin and answering on stdout.
 
-One file for Python 3.9 or newer that needs ONNX Runtime and numpy and imports nothing of hwcomp, so that it can be sent
-to a device as it is. A message is the length of a JSON header (4 bytes, big-endian), the header, and then the blobs
-whose lengths ``header["blobs"]`` lists. A request names one of the verbs in `VERBS`; nothing else is ever executed.
+One file for Python 3.9 or newer that needs ONNX Runtime and numpy (and apache-tvm where libraries are run) and imports
+nothing of hwcomp, so that it can be sent to a device as it is. A message is the length of a JSON header (4 bytes,
+big-endian), the header, and then the blobs whose lengths ``header["blobs"]`` lists. A request names one of the verbs in
+`VERBS`; nothing else is ever executed.
 """
 
 from __future__ import annotations
@@ -190,12 +191,13 @@ class Library:
         self.signature = signature(source)
         path = _installed(source if isinstance(source, bytes) else Path(source).read_bytes())
         tvm_ffi = tvm_runtime()
-        self._from_dlpack = tvm_ffi.from_dlpack
         tvm_ffi.get_global_func("runtime.config_threadpool")(TVM_ALL_CORES, threads)
         self._module = tvm_ffi.load_module(path)
         self._machine = self._module["vm_load_executable"]()
         self._machine["vm_initialization"](TVM_CPU, 0, TVM_POOL)
+        self._main = self._machine["main"]
         self._inputs = [_aligned(item) for item in self.signature["inputs"]]
+        self._tensors = [tvm_ffi.from_dlpack(place) for place in self._inputs]
 
     def run(self, _outputs: None, feed: Header) -> list[Any]:
         """Return the outputs, arrays."""
@@ -206,7 +208,7 @@ class Library:
             if array.shape != place.shape or array.dtype != place.dtype:
                 raise Refused(f"input '{item['name']}' must be {place.dtype} of shape {place.shape}")
             place[...] = array
-        made = self._machine["main"](*(self._from_dlpack(place) for place in self._inputs))
+        made = self._main(*self._tensors)
         return [np.array(np.from_dlpack(one)) for one in (made if hasattr(made, "__iter__") else [made])]
 
     def get_inputs(self) -> list[Any]:

@@ -102,11 +102,16 @@ class EmulatedDevice(PipeDevice):
 
     def instruction_mix(self, model: bytes, feed: Feed) -> Counts:
         """Return the instructions of one run, by class."""
+        if agent.is_library(model):
+            return self._count_library(model, feed)
         return self.count(model, feed).run
 
     def time_block(self, model: bytes, feed: Feed, threads: int, runs: int | None = None) -> list[float]:
         """Return the latency of a run in microseconds, as often as asked: it is the same every time."""
         _check_threads(threads)
+        if agent.is_library(model):
+            mix = self.instruction_mix(model, feed)
+            return [self._pace.us(mix.total, mix)] * (runs or 1)
         counted = self.count(model, feed)
         around = self._pace.us(counted.run.total - counted.inside)
         return [around + sum(self._us(kernel) for kernel in counted.kernels)] * (runs or 1)
@@ -133,7 +138,24 @@ class EmulatedDevice(PipeDevice):
     def run(self, model: bytes, feed: Feed, threads: int) -> list[Array]:
         """Return the outputs of one run."""
         _check_threads(threads)
+        self._check_runtime(model)
         return super().run(model, feed, 1)
+
+    def _count_library(self, model: bytes, feed: Feed) -> Counts:
+        """Return what a library of TVM executes in a run; its kernels are not told apart."""
+        self._check_runtime(model)
+        header, _ = self._about(model, "time", feed, 1, {"runs": None, "warmup": 1})
+        try:
+            return self._parsed(header, "runs")[-1]
+        except ValueError as error:
+            raise self.disbelieved(str(error)) from error
+
+    def _check_runtime(self, model: bytes) -> None:
+        site = emulator.tvm_site(self._emulator.root, self._emulator.python)
+        if agent.is_library(model) and not site.is_dir():
+            raise InputError(
+                f"Emulation of TVM {emulator.tvm_version()} on ARM is not prepared; run `hwcomp setup tvm` once."
+            )
 
     @cached_property
     def _readings(self) -> Readings:

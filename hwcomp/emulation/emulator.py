@@ -33,7 +33,7 @@ class Emulator:
 
     def command(self, kind: Core, counts: Path, *arguments: str, packages: tuple[Path, ...] = ()) -> list[str]:
         """Return the command that runs the guest's Python on a core; counts are appended to a file."""
-        path = ":".join(map(str, (*packages, self.site)))
+        path = ":".join(map(str, (*packages, self.site, tvm_site(self.root, self.python))))
         guest = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
         variables = [part for name, value in guest.items() for part in ("-E", f"{name}={value}")]
         return [
@@ -75,6 +75,16 @@ def find() -> Emulator:
         site=site,
         plugin=counting,
     )
+
+
+def tvm_version() -> str:
+    """Return the version of TVM here, whose runtime is emulated."""
+    return importlib.metadata.version("apache-tvm")
+
+
+def tvm_site(root: Path, python: Path | None) -> Path:
+    """Return the folder of TVM's runtime for a guest's Python; it is there once `hwcomp setup tvm` has run."""
+    return root / f"site-{python.name if python else ''}-tvm-{tvm_version()}"
 
 
 def guest_python(guest: Path) -> Path | None:

@@ -5,6 +5,7 @@ Every part is made beside its place and then moved there, so that an interrupted
 
 import contextlib
 import fcntl
+import importlib.metadata
 import platform
 import shutil
 import subprocess
@@ -13,12 +14,22 @@ from pathlib import Path
 
 from hwcomp.emulation import debian, plugin
 from hwcomp.emulation.cores import CORES, Core
-from hwcomp.emulation.emulator import FOLDER, Emulator, find, guest_python, runtime_version, site_name
+from hwcomp.emulation.emulator import (
+    FOLDER,
+    Emulator,
+    find,
+    guest_python,
+    runtime_version,
+    site_name,
+    tvm_site,
+    tvm_version,
+)
 from hwcomp.emulation.qemu import fetch_qemu, find_qemu
 from hwcomp.emulation.wheels import fetch_wheels
 from hwcomp.errors import InputError
 from hwcomp.stages import cache_root
 
+RUNTIME = "libtvm_runtime.so"
 GUEST_PACKAGES = ("python3", "libstdc++6", "libgomp1")
 
 Say = Callable[[str], None]
@@ -54,6 +65,23 @@ def prepare(say: Say, sources: Path | None = None) -> Emulator:
         ) from error
     emulator = find()
     _check(emulator, say)
+    return emulator
+
+
+def prepare_tvm(say: Say, sources: Path | None = None) -> Emulator:
+    """Prepare emulation, and TVM's runtime in it, without the compiler; raises as `prepare` does."""
+    emulator = prepare(say, sources)
+    site = tvm_site(emulator.root, emulator.python)
+    with _alone(emulator.root, say):
+        if not site.is_dir():
+            say(f"runtime: fetching TVM {tvm_version()} for ARM (95 MB, of which 70 are kept)")
+            names = [f"apache-tvm=={tvm_version()}", f"apache-tvm-ffi=={importlib.metadata.version('apache-tvm-ffi')}"]
+            with _made(site) as folder:
+                fetch_wheels(emulator.root, folder, [*names, "typing-extensions"])
+                for path in (folder / "tvm" / "lib").glob("*.so"):
+                    if path.name != RUNTIME:
+                        path.unlink()
+    say(f"runtime: {site}")
     return emulator
 
 

@@ -118,8 +118,7 @@ class Legalizer:
         y = builder.emit(call(builder, "layer_norm", kernel, [x, *product.args[1:3]], rows))
         return relax.op.reshape(y, shape)
 
-    @staticmethod
-    def _pool(builder: Any, product: Any) -> Any:
+    def _pool(self, builder: Any, product: Any) -> Any:
         attributes, (batch, channels, height, width) = product.attrs, shape_of(product.args[0])
         dilated = any(int(d) != 1 for d in attributes.dilation)
         is_mean = product.op.name == "relax.nn.avg_pool2d"
@@ -133,6 +132,7 @@ class Legalizer:
             stride=(int(attributes.strides[0]), int(attributes.strides[1])),
             padding=(int(attributes.padding[0]), int(attributes.padding[1])),
             output=shape_of(product)[2:],  # type: ignore[arg-type]  # two of them
+            lanes=self.vectors.lanes,
             mean=is_mean,
             counts_padding=bool(attributes.count_include_pad),
         )

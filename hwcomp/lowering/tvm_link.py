@@ -15,6 +15,8 @@ from hwcomp.sparse_kernels.tir_build import Vectors
 MARK, DIGITS = b"hwcomp-library/1", 12
 """End of a library, and the digits of the length of its signature before it; see ``hwcomp/devices/agent.py``."""
 
+COMPLAINTS = ("error: ", "undefined ", "cannot find ")
+
 NATIVE = ("c++", "g++", "clang++", "gcc", "cc", "clang")
 
 
@@ -71,5 +73,5 @@ def write_library(executable: Any, tiles: bytes, vectors: Vectors, folder: Path)
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if "error" in line or "undefined" in line]
+    lines = [line for line in str(error).splitlines() if any(word in line for word in COMPLAINTS)]
     return (lines or str(error).strip().splitlines() or ["it gives no reason"])[0]

@@ -22,6 +22,7 @@ class Pooling:
         stride: down and across.
         padding: at the top and at the left; the rest follows from the output's size.
         output: height and width.
+        lanes: floats of a vector.
         mean: the average, else the largest.
         counts_padding: whether an average is over the window with the padding in it.
     """
@@ -33,6 +34,7 @@ class Pooling:
     stride: tuple[int, int]
     padding: tuple[int, int]
     output: tuple[int, int]
+    lanes: int
     mean: bool
     counts_padding: bool = True
 
@@ -66,7 +68,7 @@ def pooling(pool: Pooling) -> Any:
     (down, across), (step_down, step_across), (top, left) = pool.window, pool.stride, pool.padding
     padded, nothing = pool.padded, 0.0 if pool.mean else SMALLEST
     join, scaled = pool.join, pool.scaled
-    loop = outer_copy(channels * height * width)
+    lanes, loop = pool.lanes, outer_copy(channels * height * width)
 
     # fmt: off
     @T.prim_func(private=True, s_tir=True, check_well_formed=False)
@@ -83,8 +85,15 @@ def pooling(pool: Pooling) -> Any:
                         column[j] = T.float32(nothing)
                     for u in T.unroll(down):
                         if i * step_down + u >= top and i * step_down + u - top < height:
-                            for j in T.serial(width):
-                                column[j + left] = join(column[j + left], x[0, c, i * step_down + u - top, j])
+                            for j in T.serial(width // lanes):
+                                for lane in T.vectorized(lanes):
+                                    column[left + j * lanes + lane] = join(
+                                        column[left + j * lanes + lane],
+                                        x[0, c, i * step_down + u - top, j * lanes + lane])
+                            for j in T.serial(width % lanes):
+                                column[left + width - width % lanes + j] = join(
+                                    column[left + width - width % lanes + j],
+                                    x[0, c, i * step_down + u - top, width - width % lanes + j])
                     for j in T.serial(wide):
                         total[j] = column[j * step_across]
                     for q in T.unroll(across - 1):
