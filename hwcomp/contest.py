@@ -28,10 +28,6 @@ POST_TRAINING = "post-training precision"
 RANDOM_CONTROLS = 2
 
 
-class _MissedError(Exception):
-    """Nothing was measured within the budget: what is not kept, for the next measurement may say otherwise."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Contest:
     """Where configurations compete.
@@ -110,19 +106,18 @@ class Contest:
         )
 
     def _entered(self, name: str, offer: Offer) -> Contestant | None:
-        """Return what a source offers within the budget, found now or when the same command ran before."""
+        """Return what a source offers within the budget, found now or when the same command ran before.
 
-        def found() -> dict[str, Any]:
+        That nothing was within it is not kept: the next measurement may say otherwise.
+        """
+        key = digest(self.key, name, [self.budget.model_dump(), self.limit_us, self.allowed])
+        found: dict[str, Any] = {}
+        if not self.stages.has("contest", key):
             one = fitted(offer, self.limit_us, self._drafted, self.budget, self.allowed)
             if one is None:
-                raise _MissedError
-            return asdict(one)
-
-        asked = [self.budget.model_dump(), self.limit_us, self.allowed]
-        try:
-            kept = self.stages.json("contest", digest(self.key, name, asked), found)
-        except _MissedError:
-            return None
+                return None
+            found = asdict(one)
+        kept = self.stages.json("contest", key, lambda: found)
         configuration, drafted = Configuration(**kept["configuration"]), Drafted(**kept["drafted"])
         return Contestant(name=name, configuration=configuration, drafted=drafted)
 

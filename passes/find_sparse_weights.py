@@ -13,6 +13,7 @@ from hwcomp.passes._sparse import offer, why_not_sparse
 from hwcomp.program import Note, PassResult, Program, finish
 from hwcomp.scheme import Sparse
 from hwcomp.sharing import parameter_uses
+from hwcomp.sparse_kernels.library import why_unavailable
 from hwcomp.target import Target
 
 MOST = 0.7
@@ -35,7 +36,7 @@ class FindSparseWeights:
     few zeros are left alone. Nothing is made zero here.
 
     Attributes:
-        target: decides which operators have sparse kernels.
+        target: decides which operators have sparse kernels, and whether these can be built.
     """
 
     target: Target
@@ -45,14 +46,14 @@ class FindSparseWeights:
         """Return the program with the schemes; a layer with many zeros that has no sparse kernel is noted."""
         result = program.fork()
         uses = parameter_uses(result.nodes)
-        changed, notes = 0, []
+        changed, notes, unavailable = 0, [], why_unavailable(self.target.isa)
         for node in result.nodes:
             if op_of(node) not in self.target.sparse or module_of(node) is None:
                 continue
             found = scheme_of(_weight(node))
             if found.density > MOST:
                 continue
-            reason = why_not_sparse(node, uses) or why_no_kernel(node)
+            reason = why_not_sparse(node, uses) or why_no_kernel(node) or unavailable
             if reason is not None:
                 notes.append(Note(site=node.name, reason=f"computes with its zeros: {reason}"))
                 continue

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from hwcomp.errors import LoweringError
-from hwcomp.sparse_kernels.tir_build import Vectors
+from hwcomp.errors import HwcompError, LoweringError
+from hwcomp.sparse_kernels.tir_build import Vectors, vectors_of
 from hwcomp.stages import cache_root
 
 FOLDER = "kernels"
@@ -59,6 +59,15 @@ def build(vectors: Vectors, objects: Sequence[bytes] = ()) -> Path:
     if not path.is_file():
         _compile(compiler, flags, inputs, path)
     return path
+
+
+def why_unavailable(isa: Sequence[str]) -> str | None:
+    """Return why the library cannot be built for an instruction set, or None if it can."""
+    try:
+        _compiler(vectors_of(isa).triple.partition("-")[0])
+    except HwcompError as error:
+        return str(error)
+    return None
 
 
 def _compiler(machine: str) -> str:

@@ -93,3 +93,10 @@ def test_latencies_of_other_kernels_are_not_taken(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("hwcomp.kernels.kernels_version", lambda: "other")
     changed = before - kernels_of(program, "uint8").keys
     assert {parse(key).scheme.partition(":")[0] for key in changed} == {"sparse4x1", "sparse"}
+
+
+def test_without_a_compiler_zeros_are_computed_with_and_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    result = FindSparseWeights(target=load("arm_cortex_a72"))(pruned())
+    assert not result.changed
+    assert "gcc-aarch64-linux-gnu" in next(note.reason for note in result.notes if note.site == "blocked")
