@@ -82,7 +82,7 @@ def _with_addend(fused: Fused, value: Any, chain: tuple[Any, ...]) -> Fused | No
     if array is not None:
         is_bias = array.shape == (1, len(fused.weight), 1, 1) and fused.bias is None and fused.added is None
         return replace(fused, bias=array.reshape(-1), chain=chain) if is_bias else None
-    fits = fused.added is None and not other.same_as(last) and shape_of(other) == shape_of(value)
+    fits = fused.added is None and shape_of(other) == shape_of(value)
     return replace(fused, added=other, chain=chain) if fits else None
 
 
