@@ -28,6 +28,9 @@ HOST = "host"
 OpClass = Literal["conv1x1", "conv3x3", "depthwise", "linear", "other"]
 OP_CLASSES = get_args(OpClass)
 
+SPARSE_OPS = ("conv2d", "linear")
+"""Operators that `hwcomp.sparse_kernels` has kernels for."""
+
 WITHOUT_VNNI = 3
 """Instructions that AVX2 or AVX-512 needs for what VNNI does in one: multiply bytes, add pairs, add to the sum."""
 
@@ -93,7 +96,7 @@ class Target(_Strict):
     activation: Literal["uint8", "int8"]
     weight_bits: Literal[7, 8] = 8
     schemes: dict[str, tuple[str, ...]]
-    sparse: tuple[Literal["conv2d", "linear"], ...] = ()
+    sparse: tuple[str, ...] = ()
     hardware: Hardware
     local: bool = False
 
@@ -150,6 +153,7 @@ def parse(text: str, name: str, origin: str) -> Target:
     _check_names(origin, "scheme", target.schemes, tuple(QUANTS))
     known = tuple(sorted({*MODULES.values(), *FUNCTIONS.values()}))
     _check_names(origin, "operator", {op for ops in target.schemes.values() for op in ops}, known)
+    _check_names(origin, "operator with sparse kernels", target.sparse, SPARSE_OPS)
     missing = sorted(set(OP_CLASSES) - set(target.hardware.efficiency))
     if missing:
         raise InputError(f"{origin}: field 'hardware.efficiency' has no '{missing[0]}'; give all of {OP_CLASSES}.")
