@@ -52,6 +52,8 @@ def by_search(job: Job) -> Generator[Shrunk, Attempt, None]:
         contest, attempt = _contest(job, task, searched, whole, table, drafts, budget), None
         for _ in range(MAX_PROPOSALS):
             shrunk = winner_of(job, task, searched, contest)
+            if shrunk is None and attempt is None:  # the machine may have been slow for a while: all is timed again
+                shrunk = winner_of(job, task, searched, contest)
             if shrunk is None:
                 break
             attempt = yield shrunk
