@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning bench-search tables schema clean
+.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning bench-search bench-sparse tables schema clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,11 @@ bench-search: $(STAMP) ## Measure what a search costs and whether it wins (hours
 	$(BIN)/python benchmarks/filter_splits.py
 
 TABLES := cost_models/tables
+bench-sparse: $(STAMP) ## Measure sparse kernels and networks (15 minutes; accuracy takes hours, HWCOMP_CIFAR10 must name the data)
+	$(BIN)/python benchmarks/sparse_kernels.py
+	$(BIN)/python benchmarks/sparse_networks.py
+	$(BIN)/python benchmarks/sparse_accuracy.py
+
 tables: $(STAMP) ## Count the shipped tables of ARM cores again (about 20 minutes; the load of the machine does not matter)
 	$(BIN)/hwcomp setup emulation
 	@for core in a53 a72 a76; do name=arm_cortex_$$core; store=build/tables/$$core/store.sqlite; \

@@ -54,8 +54,8 @@ def fitted(
     .. math:: T_{next} = m \, T / s
 
     by the table, with the margin m; where that is slower than one that missed, or faster than one that is within, at
-    the geometric mean of the two, until they are nearly alike. A source that is still too slow after all drafts but one
-    is asked for its fastest.
+    the geometric mean of the two, until they are nearly alike; what was tried already is left out on the way. A source
+    that is still too slow after all drafts but one is asked for its fastest.
 
     Args:
         offer: the source.
@@ -69,6 +69,9 @@ def fitted(
     while len(tried) < DRAFTS:
         is_last = not found and len(tried) == DRAFTS - 1
         configuration = None if is_last or aim_us <= offer.fastest.predicted_us else offer.within(aim_us)
+        while found and configuration in tried and aim_us < ENOUGH * missed_us < inf:
+            aim_us = sqrt(aim_us * missed_us)
+            configuration = offer.within(aim_us)
         if not found and (configuration is None or configuration in tried):
             configuration = offer.fastest
         if configuration is None or configuration in tried:

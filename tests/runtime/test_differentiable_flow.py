@@ -104,6 +104,7 @@ def test_what_was_trained_is_what_runs(brief: tuple[Command, dict[str, Any]]) ->
     assert manifest["compiled"]["accuracy"] > 85
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_network(tmp_path: Path, brief: tuple[Command, dict[str, Any]]) -> None:
     """Assignment, widths, and every bit of the file, with nothing kept from before."""
     _, first = brief
@@ -113,6 +114,7 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path, brief: tuple[Comma
     assert first["training"] != second["training"]  # the seconds tell that it was done again
 
 
+@pytest.mark.slow
 def test_controls_compete_at_the_same_latency(search: Command) -> None:
     """Whoever has the best mean over the seeds is taken, and the report says so if it is not the search."""
     manifest = search.compile("--speedup", "2.5x", "--epochs", 2, "--controls", "--seeds", 2)
@@ -129,6 +131,7 @@ def test_controls_compete_at_the_same_latency(search: Command) -> None:
     assert manifest["training"][-1]["metric"] == max(contest[chosen]["metrics"])
 
 
+@pytest.mark.slow
 def test_a_front_comes_from_one_search(search: Command) -> None:
     """Each point is an artifact of its own, slower than the next one; the search itself is done once."""
     before = len(search.trainings)

@@ -6,15 +6,20 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 import hwcomp
+from hwcomp.config import CompileConfig
+from hwcomp.console import Reporter
 from hwcomp.lowering.onnxruntime import open_session
+from hwcomp.pipeline import compile_workload
 from hwcomp.quick_subject import quick_subject
 from hwcomp.scheme import is_sparse
 from hwcomp.subject import Subject
 from hwcomp.target import load
 from hwcomp.tracing import trace
+from hwcomp.workload import load_workload
 
 HOST = load("host")
 
@@ -29,8 +34,8 @@ example_inputs = (torch.randn(1, 3, 32, 32),)
 def model():
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 256, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10),
+        nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10),
     )
     with torch.no_grad():
         for layer in (net[2], net[4]):
@@ -82,7 +87,10 @@ def test_a_depthwise_convolution_beside_a_sparse_one_keeps_its_layout() -> None:
 
 def test_a_network_with_zeros_is_compiled_to_sparse_kernels(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text(SOURCE)
-    result = hwcomp.compile(f"{tmp_path}/model.py", out=tmp_path / "out")
+    workload = load_workload(f"{tmp_path}/model.py")
+    result = compile_workload(
+        workload, CompileConfig(calibration=4, out=tmp_path / "out"), Reporter(Console(quiet=True))
+    )
     sparse = [site for site, scheme in result.report.assignment.items() if is_sparse(scheme)]
     assert sparse, "97 % of the weights are zero"
     x = torch.randn(1, 3, 32, 32)

@@ -57,6 +57,7 @@ def test_a_density_gives_a_sparse_network(command: Command, method: str) -> None
     assert session(torch.zeros(1, 3, 16, 16)).shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_single_weights_in_groups_need_no_density(command: Command) -> None:
     manifest = compiled(command, "--method", "magnitude_pruning", "--pattern", "2of4")
     assert any("sparse2of4" in note for note in manifest["notes"])
@@ -65,6 +66,7 @@ def test_single_weights_in_groups_need_no_density(command: Command) -> None:
     assert bool(((weight.view(32, 8, 4, 9) != 0).sum(2) == 2).all())
 
 
+@pytest.mark.slow
 def test_the_sparse_network_is_what_accuracy_is_compared_with(command: Command) -> None:
     """The user gave the density: what that costs is not the compiler's loss."""
     done = compiled(command, "--method", "magnitude_pruning", "--density", 0.02, "--pattern", "1x1", "--max-drop", 0.5)

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file
 from searching import SOURCE, Command
 
+pytestmark = pytest.mark.slow
+
 import hwcomp
 
 FORWARD = """    def forward(self, x):

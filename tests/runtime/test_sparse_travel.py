@@ -148,6 +148,7 @@ def test_a_model_carries_one_library() -> None:
         embed(CASE.own(), library())
 
 
+@pytest.mark.slow
 def test_the_library_is_built_once_and_again_when_its_inner_loops_change(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ MODEL = """
 import torch
 from torch import nn
 
+pytestmark = pytest.mark.slow
+
 example_inputs = (torch.randn(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)),)
 
 
