@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from searching import SOURCE, Command
 
-pytestmark = pytest.mark.slow
-
 import hwcomp
+
+pytestmark = pytest.mark.slow
 
 FORWARD = """    def forward(self, x):
         return self.fc(self.features(x))
