@@ -89,7 +89,7 @@ def test_a_network_with_zeros_is_compiled_to_sparse_kernels(tmp_path: Path) -> N
     (tmp_path / "model.py").write_text(SOURCE)
     workload = load_workload(f"{tmp_path}/model.py")
     result = compile_workload(
-        workload, CompileConfig(calibration=4, out=tmp_path / "out"), Reporter(Console(quiet=True))
+        workload, CompileConfig(calibration=4, threads=1, out=tmp_path / "out"), Reporter(Console(quiet=True))
     )
     sparse = [site for site, scheme in result.report.assignment.items() if is_sparse(scheme)]
     assert sparse, "97 % of the weights are zero"

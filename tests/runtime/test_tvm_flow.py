@@ -17,11 +17,11 @@ from hwcomp.devices.local import LocalDevice
 from hwcomp.errors import InputError, LoweringError
 from hwcomp.verification import verify
 
+pytestmark = pytest.mark.slow
+
 MODEL = """
 import torch
 from torch import nn
-
-pytestmark = pytest.mark.slow
 
 example_inputs = (torch.randn(1, 3, 20, 20, generator=torch.Generator().manual_seed(0)),)
 
