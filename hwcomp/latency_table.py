@@ -96,7 +96,7 @@ class Tabulator:
     stage: Stage
 
     def table(self, *, runs: int | None = None, allow_learned: bool = True) -> Tabled:
-        """Return the table, corrected by at least ``runs`` whole runs."""
+        """Return the table, corrected by ``runs`` whole runs, fewer where the machine was disturbed during some."""
         rows = self.store.kernels(self.setting, self.subject.kernels.keys).items()
         known = {key: row.median_us for key, row in rows if row.provenance == self.devices[0].provenance}
         timed = self._runs(runs or (EXACT_RUNS if is_exact(self.devices[0]) else RUNS))

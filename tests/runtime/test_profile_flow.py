@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hwcomp.profile_command import RUNS
 from hwcomp.store import RunRow, Store
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "model.py"
@@ -61,7 +62,7 @@ def test_a_model_fills_the_store(profiled: Any) -> None:
     assert summary["provenance"] == "measured"
     assert summary["threads"] == 1
     assert summary["measured_now"] == summary["kernels"] > 30
-    assert summary["held_out"] >= 24
+    assert summary["held_out"] > RUNS / 2, "runs of a disturbed machine are left out, at most half of them"
     assert 0 < summary["error"] < 1
     assert summary["float_us"] > 10
     (listed,) = Store(cli.store).settings()
