@@ -1,14 +1,12 @@
 """Object files become a shared library that says what it takes, gives and needs."""
 
 import json
-import os
-import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hwcomp.errors import LoweringError
+from hwcomp.sparse_kernels.compilers import compiler_for
 from hwcomp.sparse_kernels.library import NEEDS
 from hwcomp.sparse_kernels.tir_build import Vectors
 
@@ -26,19 +24,7 @@ def linker(vectors: Vectors) -> str:
     Raises:
         LoweringError: there is none; the sentence names the package that has it.
     """
-    machine = vectors.triple.partition("-")[0]
-    is_native = machine == platform.machine()
-    chosen = os.environ.get("CC") if is_native else None
-    cross = (f"{machine}-linux-gnu-gcc", f"{machine}-linux-gnu-g++")
-    names = ([chosen] if chosen else []) + list(NATIVE if is_native else cross)
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        package = "gcc" if is_native else f"gcc-{machine.replace('_', '-')}-linux-gnu"
-        raise LoweringError(
-            f"A library for {machine} is linked by {names[0]}, which is not here: install the Debian package "
-            f"'{package}'."
-        )
-    return found
+    return compiler_for(vectors.triple.partition("-")[0], "Libraries", NATIVE)
 
 
 def signed(library: bytes, signature: Mapping[str, Sequence[Mapping[str, Any]]], vectors: Vectors) -> bytes:

@@ -1,9 +1,6 @@
 """Builds the library of operators that ONNX Runtime loads, with a C compiler, when its source is new or has changed."""
 
 import hashlib
-import os
-import platform
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -11,11 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from hwcomp.errors import HwcompError, LoweringError
+from hwcomp.sparse_kernels.compilers import compiler_for
 from hwcomp.sparse_kernels.tir_build import Vectors, vectors_of
 from hwcomp.stages import cache_root
 
 FOLDER = "kernels"
 NATIVE = ("cc", "gcc", "clang")
+SUBJECT = "Sparse kernels"
 REFERENCE = "microkernels_reference.c"
 FLAGS = (
     "-std=c11",
@@ -47,7 +46,7 @@ def build(vectors: Vectors, objects: Sequence[bytes] = ()) -> Path:
         LoweringError: there is no C compiler for that machine, or it fails.
     """
     machine = vectors.triple.partition("-")[0]
-    compiler = _compiler(machine)
+    compiler = compiler_for(machine, SUBJECT, NATIVE)
     flags = [*FLAGS, *_machine_flags(vectors, machine)]
     sources = {
         entry.name: entry.read_bytes()
@@ -64,24 +63,10 @@ def build(vectors: Vectors, objects: Sequence[bytes] = ()) -> Path:
 def why_unavailable(isa: Sequence[str]) -> str | None:
     """Return why the library cannot be built for an instruction set, or None if it can."""
     try:
-        _compiler(vectors_of(isa).triple.partition("-")[0])
+        compiler_for(vectors_of(isa).triple.partition("-")[0], SUBJECT, NATIVE)
     except HwcompError as error:
         return str(error)
     return None
-
-
-def _compiler(machine: str) -> str:
-    native = machine == platform.machine()
-    chosen = os.environ.get("CC") if native else None
-    names = (chosen, *NATIVE) if chosen else NATIVE if native else (f"{machine}-linux-gnu-gcc",)
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        package = "gcc" if native else f"gcc-{machine.replace('_', '-')}-linux-gnu"
-        raise LoweringError(
-            f"Sparse kernels for {machine} need a C compiler ({', '.join(names)}), and there is none: "
-            f"install the Debian package '{package}'."
-        )
-    return found
 
 
 def _machine_flags(vectors: Vectors, machine: str) -> list[str]:
