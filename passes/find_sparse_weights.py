@@ -13,17 +13,12 @@ from hwcomp.passes._sparse import offer, why_not_sparse
 from hwcomp.program import Note, PassResult, Program, finish
 from hwcomp.scheme import Sparse
 from hwcomp.sharing import parameter_uses
+from hwcomp.sparse_kernels.format import BLOCK, SINGLE, work_of_blocks
 from hwcomp.sparse_kernels.library import why_unavailable
 from hwcomp.target import Target
 
 MOST = 0.7
 """Density above which no kernel is faster than the dense one; see docs/sparsity.md."""
-
-BLOCK = 4
-"""Output channels of a block, where zeros come in blocks."""
-
-OVERHEAD = 1.2
-"""What a block costs beside its products, in products of one output channel."""
 
 
 @final
@@ -64,7 +59,7 @@ class FindSparseWeights:
 def scheme_of(weight: Tensor) -> Sparse:
     r"""Return the sparse scheme of a weight that takes least time, its density rounded up to two digits.
 
-    The time of a kernel is modelled by :math:`n (R + 1.2)` for :math:`n` blocks of :math:`R` rows.
+    See `hwcomp.sparse_kernels.format.work_of_blocks`.
 
     Args:
         weight: (C_out, C_in / groups, \*kernel).
@@ -72,7 +67,7 @@ def scheme_of(weight: Tensor) -> Sparse:
     kept = (weight.detach() != 0).flatten(1)
     single = int(kept.sum())
     blocks = int(F.pad(kept.float(), (0, 0, 0, -len(kept) % BLOCK)).view(-1, BLOCK, kept.shape[1]).amax(1).sum())
-    if blocks * (BLOCK + OVERHEAD) <= single * (1 + OVERHEAD):
+    if work_of_blocks(blocks, BLOCK) <= work_of_blocks(single, SINGLE):
         return Sparse(rows=BLOCK, density=_rounded_up(blocks / (-(-len(kept) // BLOCK) * kept.shape[1])))
     return Sparse(density=_rounded_up(single / kept.numel()))
 
@@ -82,7 +77,9 @@ def why_no_kernel(node: fx.Node) -> str | None:
     module = module_of(node)
     inner = anchor(module) if module is not None else None
     if isinstance(inner, nn.Conv2d):
-        return None if set(inner.dilation) == {1} and not isinstance(inner.padding, str) else "it is dilated"
+        if isinstance(inner.padding, str):
+            return f"its padding is '{inner.padding}'"
+        return None if set(inner.dilation) == {1} else "it is dilated"
     rank = len(shape_of(node.all_input_nodes[0]) or ())
     return None if rank == 3 else "a linear layer over single vectors has no tokens to compute side by side"
 

@@ -9,18 +9,12 @@ from tvm import relax
 
 from hwcomp.lowering.relax_convolutions import Fused
 from hwcomp.lowering.relax_graph import shape_of
-from hwcomp.sparse_kernels.format import Blocks, compress
+from hwcomp.sparse_kernels.format import BLOCK, SINGLE, Blocks, compress, work_of_blocks
 from hwcomp.sparse_kernels.planes import Planes
 from hwcomp.sparse_kernels.tir_build import Vectors
 from hwcomp.sparse_kernels.tir_convolution import Convolution, convolution
 from hwcomp.sparse_kernels.tir_depthwise import depthwise
 from hwcomp.sparse_kernels.tir_planes import cropped, spread
-
-HEIGHTS = (1, 4)
-"""Rows of a block that are tried; 4 beats 8 even where nothing is zero (104 to 115 against 92 to 99 GFLOP/s)."""
-
-OVERHEAD = 1.2
-"""What a block costs beside its products, in products of one row: reading pixels and an offset."""
 
 ROW_OVERHEAD = 3.0
 """What a block-row costs beside its blocks, in blocks: it is written even if it is empty."""
@@ -119,8 +113,8 @@ def finished(builder: Any, fused: Fused, outputs: Any, added: Any) -> Any:
 
 def best_blocks(weight: NDArray[np.float32]) -> Blocks:
     """Return a weight in blocks of the height that takes least time; a dense one is the case where all are there."""
-    tried = [compress(weight, rows) for rows in HEIGHTS]
-    return min(tried, key=lambda blocks: len(blocks.columns) * (blocks.rows + OVERHEAD))
+    tried = [compress(weight, rows) for rows in (SINGLE, BLOCK)]
+    return min(tried, key=lambda blocks: work_of_blocks(len(blocks.columns), blocks.rows))
 
 
 def balanced(starts: NDArray[np.int32], parts: int) -> NDArray[np.int32]:

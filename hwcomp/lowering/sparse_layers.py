@@ -11,13 +11,11 @@ from hwcomp.lowering.onnx_export import SITE
 from hwcomp.lowering.sparse_nodes import insert_sparse
 from hwcomp.lowering.sparse_refusals import operator_of, why_not
 from hwcomp.scheme import Sparse, sparse_of
+from hwcomp.sparse_kernels.format import BLOCK, SINGLE
 from hwcomp.sparse_kernels.library import build
 from hwcomp.sparse_kernels.tir_build import tile_object, vectors_of
-from hwcomp.sparsity import pattern_mask
+from hwcomp.sparsity import size_mask
 from hwcomp.stages import Stages, cache_root
-
-BLOCK = 4
-"""Rows of the kernel for patterns in blocks; it is the fastest for higher blocks too."""
 
 
 def sparse_file(model: ir.Model, assignment: Mapping[str, str], isa: Sequence[str]) -> bytes:
@@ -40,7 +38,7 @@ def sparse_file(model: ir.Model, assignment: Mapping[str, str], isa: Sequence[st
     model = model.clone()
     for site, sparse in chosen.items():
         _leave_out(model, site, sparse)
-    rows = {site: BLOCK if sparse.rows % BLOCK == 0 else 1 for site, sparse in chosen.items()}
+    rows = {site: BLOCK if sparse.rows % BLOCK == 0 else SINGLE for site, sparse in chosen.items()}
     lowered = insert_sparse(model, rows, _depthwise_beside(model, chosen))
     return embed(_bytes(lowered), kernel_library(tuple(isa)))
 
@@ -65,7 +63,7 @@ def _leave_out(model: ir.Model, site: str, sparse: Sparse) -> None:
         return  # what cannot be lowered is named by `insert_sparse`
     weight = torch.from_numpy(value.const_value.numpy().copy())
     is_matrix = node.op_type == "MatMul"  # inputs are its rows
-    mask = pattern_mask(weight.T if is_matrix else weight, sparse)
+    mask = size_mask(weight.T if is_matrix else weight, sparse)
     kept = (weight * (mask.T if is_matrix else mask)).numpy()
     name = f"{site}/sparse_weight"
     masked = ir.Value(name=name, const_value=ir.tensor(kept, name=name))

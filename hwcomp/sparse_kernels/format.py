@@ -10,6 +10,17 @@ from hwcomp.errors import InputError
 ROWS = (1, 4, 8, 16)
 """Heights of a block that there are kernels for."""
 
+SINGLE, BLOCK = 1, 4
+"""Heights that are chosen: single weights, and blocks; higher blocks are computed as several of these."""
+
+OVERHEAD = 1.2
+"""What a block costs beside its products, in products of one row: reading pixels and an offset."""
+
+
+def work_of_blocks(count: int, rows: int) -> float:
+    r"""Return how long blocks take, in products of one row: :math:`n (R + 1.2)` for n of R rows."""
+    return count * (rows + OVERHEAD)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blocks:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwcomp.errors import InputError, LoweringError
+from hwcomp.sparse_kernels.format import ROWS
 from hwcomp.stages import Stages, digest
 
 
@@ -75,7 +76,7 @@ def _compile(vectors: Vectors) -> bytes:
     from tvm import tirx  # noqa: PLC0415
     from tvm.tirx.build import codegen_build  # noqa: PLC0415
 
-    from hwcomp.sparse_kernels.tir_tile import ROWS, tile, tile_name  # noqa: PLC0415 - imports TVM
+    from hwcomp.sparse_kernels.tir_tile import tile, tile_name  # noqa: PLC0415 - imports TVM
 
     shapes = [(rows, n, adds) for rows in ROWS for n in range(1, vectors.vectors(rows) + 1) for adds in (False, True)]
     functions = {tile_name(rows, n, adds=adds): tile(rows, n, vectors.lanes, adds=adds) for rows, n, adds in shapes}

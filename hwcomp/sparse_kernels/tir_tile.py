@@ -4,9 +4,6 @@ from typing import Any
 
 from tvm.script import tirx as T  # noqa: N812 - as everywhere in TVM
 
-ROWS = (1, 4, 8, 16)
-"""Rows of a block: so many outputs have their weights at the same places, so pixels are read once for all of them."""
-
 UNBOUNDED = 1 << 40
 """Extent of arrays whose length is known where the kernel is called."""
 
