@@ -21,7 +21,7 @@ from hwcomp.errors import LoweringError
 from hwcomp.lowering import embedded
 from hwcomp.lowering.embedded import embed, extract, installed
 from hwcomp.lowering.onnxruntime import Owner, open_session
-from hwcomp.sparse_kernels import library as build_library
+from hwcomp.sparse_kernels import compilers
 from hwcomp.sparse_kernels.library import build
 from hwcomp.sparse_kernels.tir_build import INSTRUCTION_SETS, vectors_of
 
@@ -165,7 +165,7 @@ def test_the_library_is_built_once_and_again_when_its_inner_loops_change(
 
 
 def test_without_a_compiler_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build_library.shutil, "which", lambda _: None)
+    monkeypatch.setattr(compilers.shutil, "which", lambda _: None)
     for vectors in INSTRUCTION_SETS:
         with pytest.raises(LoweringError, match=r"install the Debian package 'gcc[a-z0-9-]*'\.$"):
             build(vectors)
