@@ -9,7 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hwcomp.evaluation import accuracies
 from hwcomp.fingerprint import environment
+from hwcomp.lowering.onnx_export import export_float
+from hwcomp.program import Program
+from hwcomp.subject import to_bytes
+from hwcomp.workload import Workload, samples
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).with_name("results")
@@ -65,3 +70,11 @@ class FewBatches:
 
     def __iter__(self) -> Iterator[Any]:
         return islice(self.source(), self.steps)
+
+
+def test_accuracy(workload: Workload, network: Program) -> float:
+    """Return the accuracy on the test images, of the exported network."""
+    assert workload.eval_data is not None
+    labelled = samples(workload.eval_data() or [], workload.example_inputs)
+    (score,) = accuracies([to_bytes(export_float(network))], labelled, workload.metric, threads=1)
+    return score

@@ -16,16 +16,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import ROOT, FewBatches, claim, save
+from common import ROOT, FewBatches, claim, save, test_accuracy
 from rich.console import Console
 
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
-from hwcomp.evaluation import accuracies
 from hwcomp.importance import load_importance
-from hwcomp.lowering.onnx_export import export_float
 from hwcomp.macs import macs_of
-from hwcomp.program import Program
 from hwcomp.search.asymptotic_soft_filter_pruning import asymptotic_soft_filter_pruning
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.same_graph import fresh
@@ -33,9 +30,8 @@ from hwcomp.search.shrink import Shrink, best_channels, checked_groups
 from hwcomp.search.shrunk import Shrunk
 from hwcomp.search.soft_filter_pruning import soft_filter_pruning
 from hwcomp.search.uniform_pruning import uniform_pruning
-from hwcomp.subject import to_bytes
 from hwcomp.tracing import trace
-from hwcomp.workload import Workload, load_workload, samples
+from hwcomp.workload import Workload, load_workload
 
 RATE, SCRATCH_RATE = 0.01, 0.1
 """Learning rates from a trained start and from fresh weights."""
@@ -109,14 +105,6 @@ def run(workload: Workload, method: str, rate: float, seed: int, options: argpar
         "macs_removed": 1 - macs_of(shrunk.network) / macs_of(network),
         "last_loss": shrunk.history[-1].loss,
     }
-
-
-def test_accuracy(workload: Workload, network: Program) -> float:
-    """Return the accuracy on the test images, of the exported network."""
-    assert workload.eval_data is not None
-    labelled = samples(workload.eval_data() or [], workload.example_inputs)
-    (score,) = accuracies([to_bytes(export_float(network))], labelled, workload.metric, threads=1)
-    return score
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import ROOT, FewBatches, claim, save
+from common import ROOT, FewBatches, claim, save, test_accuracy
 from rich.console import Console
 from sparse_networks import sparse_everywhere
 
@@ -27,8 +27,6 @@ from hwcomp.console import Reporter
 from hwcomp.design import INTEGERS
 from hwcomp.devices import open_device
 from hwcomp.devices.compare import compare
-from hwcomp.evaluation import accuracies
-from hwcomp.lowering.onnx_export import export_float
 from hwcomp.ops import anchor, module_of
 from hwcomp.program import Program
 from hwcomp.quick_subject import quick_subject
@@ -39,9 +37,8 @@ from hwcomp.search.score_pruning import score_pruning
 from hwcomp.search.sparse_sites import sparse_sites
 from hwcomp.search.sparsify import Sparsify
 from hwcomp.sparsity import pattern_mask
-from hwcomp.subject import to_bytes
 from hwcomp.tracing import trace
-from hwcomp.workload import Workload, load_workload, samples
+from hwcomp.workload import Workload, load_workload
 
 RATE, THREADS = 0.01, 1
 METHODS = {"magnitude_pruning": magnitude_pruning, "score_pruning": score_pruning}
@@ -75,14 +72,6 @@ def run(workload: Workload, method: str, sparse: Sparse, seed: int, options: arg
         "test_accuracy": test_accuracy(workload, trained),
         "last_loss": history[-1].loss,
     }
-
-
-def test_accuracy(workload: Workload, network: Program) -> float:
-    """Return the accuracy on the test images, of the exported network."""
-    assert workload.eval_data is not None
-    labelled = samples(workload.eval_data() or [], workload.example_inputs)
-    (score,) = accuracies([to_bytes(export_float(network))], labelled, workload.metric, threads=1)
-    return score
 
 
 def latencies(workload: Workload, densities: list[float], rounds: int) -> dict[str, dict[str, float]]:
