@@ -69,6 +69,18 @@ class Hardware(_Strict):
     cpi_error: float | None = Field(default=None, ge=0)
 
 
+class Gpu(_Strict):
+    """What code for a GPU must know of it.
+
+    Attributes:
+        name: part of the product's name by which such a GPU is known, as its driver gives it: "H200".
+        compute: architecture that kernels are compiled for, as ``nvcc -arch`` names it: "sm_90a".
+    """
+
+    name: str = Field(min_length=1)
+    compute: str = Field(pattern=r"^sm_[1-9][0-9]+[af]?$")
+
+
 class Target(_Strict):
     """A device and the runtime on it: what it can compute in, and how fast it is on paper.
 
@@ -84,6 +96,7 @@ class Target(_Strict):
         schemes: scheme -> operators that run in it, besides float, see `hwcomp.ops`.
         sparse: operators that there are sparse kernels for, see `hwcomp.sparse_kernels`.
         hardware: what a roofline needs.
+        gpu: the GPU that computes; None where the processor does.
         local: whether this very machine is the device, so that it can be measured.
     """
 
@@ -98,6 +111,7 @@ class Target(_Strict):
     schemes: dict[str, tuple[str, ...]]
     sparse: tuple[str, ...] = ()
     hardware: Hardware
+    gpu: Gpu | None = None
     local: bool = False
 
     def candidates(self, op: str) -> tuple[str, ...]:
