@@ -32,11 +32,16 @@ class Runner:
 
 
 def output_distance(reference: Sequence[tuple[Array, ...]], model: bytes | Path, inputs: Sequence[Inputs]) -> float:
-    r"""Return the distance :math:`\| f - \hat f \| / \| f \|` of a network's outputs from reference outputs."""
+    """Return the `distance` of a network's outputs from reference outputs."""
     runner = Runner(model, threads=1)
+    return distance(reference, [runner(batch) for batch in inputs])
+
+
+def distance(reference: Sequence[Sequence[Array]], found: Sequence[Sequence[Array]]) -> float:
+    r"""Return :math:`\| f - \hat f \| / \| f \|` of outputs for the same inputs."""
     moved, scale = 0.0, 0.0
-    for expected, batch in zip(reference, inputs, strict=True):
-        for before, after in zip(expected, runner(batch), strict=True):
+    for expected, outputs in zip(reference, found, strict=True):
+        for before, after in zip(expected, outputs, strict=True):
             moved += float(np.square(before.astype(np.float64) - after.astype(np.float64)).sum())
             scale += float(np.square(before.astype(np.float64)).sum())
     return float(np.sqrt(moved / max(scale, 1e-30)))

@@ -14,13 +14,12 @@ from hwcomp.cost_models.roofline import Roofline
 from hwcomp.data import eval_samples
 from hwcomp.devices.compare import compare
 from hwcomp.digests import model_digest
-from hwcomp.evaluation import accuracies, reference_outputs
+from hwcomp.evaluation import accuracies, distance, reference_outputs
 from hwcomp.fingerprint import environment
 from hwcomp.fix import fix, plan
 from hwcomp.job import Job
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.lowering.onnx_export import export_plain, opaque_sites
-from hwcomp.lowering.onnxruntime import Array
 from hwcomp.lowering.tvm import compile_library
 from hwcomp.manifest import (
     BudgetReport,
@@ -133,17 +132,10 @@ def _timed(job: Job, names: Sequence[str], fixed: Program, plain: bytes, content
         baseline=baseline,
         compiled=compiled,
         predicted_us=latency_us if compiled.provenance == "measured" else compiled.median_us,
-        distance=_distance(reference_outputs(plain, [fixed.example_inputs])[0], found),
+        distance=distance(reference_outputs(plain, [fixed.example_inputs]), [found]),
         ratios=timed.ratios(LIBRARY),
         notes=notes,
     )
-
-
-def _distance(reference: Sequence[Array], found: Sequence[Array]) -> float:
-    pairs = [(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(reference, found, strict=True)]
-    moved = sum(float(np.square(a - b).sum()) for a, b in pairs)
-    scale = sum(float(np.square(a).sum()) for a, _ in pairs)
-    return float(np.sqrt(moved / max(scale, 1e-30)))
 
 
 def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Program) -> Manifest:
