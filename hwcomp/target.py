@@ -28,6 +28,8 @@ HOST = "host"
 OpClass = Literal["conv1x1", "conv3x3", "depthwise", "linear", "other"]
 OP_CLASSES = get_args(OpClass)
 
+Precision = Literal["float32", "tf32", "float16", "bfloat16", "int8", "fp8"]
+
 SPARSE_OPS = ("conv2d", "linear")
 """Operators that `hwcomp.sparse_kernels` has kernels for."""
 
@@ -75,10 +77,28 @@ class Gpu(_Strict):
     Attributes:
         name: part of the product's name by which such a GPU is known, as its driver gives it: "H200".
         compute: architecture that kernels are compiled for, as ``nvcc -arch`` names it: "sm_90a".
+        memory_gib: by the data sheet; the driver shows a little less.
+        precisions: that it multiplies in, with tensor cores where it has them for that.
+        structured_sparsity: whether products with two zeros in every four weights run at twice the rate.
+        provider: execution provider of ONNX Runtime that models are measured with.
     """
 
     name: str = Field(min_length=1)
     compute: str = Field(pattern=r"^sm_[1-9][0-9]+[af]?$")
+    memory_gib: PositiveFloat
+    precisions: tuple[Precision, ...]
+    structured_sparsity: bool
+    provider: Literal["cuda", "tensorrt"] = "cuda"
+
+    @property
+    def capability(self) -> str:
+        """Compute capability as the driver gives it: "9.0"."""
+        digits = self.compute.removeprefix("sm_").rstrip("af")
+        return f"{digits[:-1]}.{digits[-1]}"
+
+    def is_called(self, product: str) -> bool:
+        """Return whether a product's name has this one as a word in it: "NVIDIA L4" is an "L4", an "L40S" is none."""
+        return re.search(rf"(?<![0-9A-Za-z]){re.escape(self.name)}(?![0-9A-Za-z])", product, re.IGNORECASE) is not None
 
 
 class Target(_Strict):
