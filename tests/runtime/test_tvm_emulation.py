@@ -1,4 +1,4 @@
-"""Libraries of TVM on emulated ARM cores: the same numbers, by vector instructions, fewer where weights are zero."""
+"""Cross-compiled kernels on emulated ARM cores: the same numbers, by vector instructions, fewer for zero weights."""
 
 import importlib.util
 import os
@@ -14,12 +14,15 @@ from hwcomp.emulation import setup
 from hwcomp.emulation.counts import VECTOR_FMA
 from hwcomp.errors import InputError
 from hwcomp.lowering.tvm import compile_library
+from hwcomp.quick_subject import quick_subject
+from hwcomp.scheme import is_sparse
 from hwcomp.sparse_kernels.tir_build import vectors_of
 from hwcomp.stages import Stages
 from hwcomp.target import load
 from hwcomp.tracing import trace
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("apt-get") is None, reason="emulation is prepared with apt-get"),
     pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="no gcc-aarch64-linux-gnu"),
     pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="no pip to fetch TVM for ARM with"),
@@ -74,3 +77,23 @@ def test_zeros_are_not_multiplied(device, tmp_path):
     sparse.weight.data *= (torch.rand(16, 64, 1, 1) < 0.1).repeat_interleave(4, 0)
     totals = [device.instruction_mix(*compiled(network, x, tmp_path)).total for network in (dense, sparse)]
     assert totals[1] < totals[0] / 3
+
+
+def test_operators_of_onnx_runtime_leave_zeros_out(device):
+    """The library for ARM travels in the model, is loaded by the runtime there, and multiplies less."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(16, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 30, 1)).eval()
+    for layer in (network[0], network[2]):
+        layer.weight.data *= (torch.rand_like(layer.weight) < 0.1).float()
+    x = torch.randn(1, 16, 15, 15)
+    subject = quick_subject(trace(network, (x,)), load("arm_cortex_a72"))
+    feed = {next(iter(subject.feed)): x.numpy()}
+    chosen = {site.name: next(c for c in site.candidates if is_sparse(c)) for site in subject.space.sites}
+    assert len(chosen) == 2
+    sparse, dense = subject.lower(chosen), subject.lower({})
+    (found,) = device.run(sparse, feed, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), network(x), atol=1e-5, rtol=1e-4)
+    mix = device.instruction_mix(sparse, feed)
+    assert mix.by_class[VECTOR_FMA] > 0.1 * mix.total
+    assert mix.total < device.instruction_mix(dense, feed).total / 2
