@@ -66,6 +66,9 @@ def compile(  # noqa: A001 - the verb of the field
     runtime: Annotated[
         str, typer.Option(help="onnxruntime; or tvm: a library of its own, in float, faster the more weights are zero.")
     ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="With --runtime tvm on a GPU: float32, or float16 for products of halves.")
+    ] = None,
     store: cli_profile.StorePath = None,
     method: Annotated[
         str,
@@ -131,12 +134,13 @@ def compile(  # noqa: A001 - the verb of the field
 
     options = commands.CompileOptions(
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
-        seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, runtime=runtime, store=store,
-        method=method, prune_rate=prune_rate, density=density, pattern=pattern, epochs=epochs, minutes=minutes,
-        learning_rate=learning_rate, clip=clip, mixed_precision=mixed_precision, importance=importance, steps=steps,
-        from_scratch=from_scratch, paper=paper, recovery=recovery, tensorboard=tensorboard, estimator=estimator,
-        latency_term=latency_term, search_share=search_share, filter_share=filter_share, sparse=sparse,
-        search_order=search_order, controls=controls, seeds=seeds, pareto=pareto,
+        seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, runtime=runtime,
+        precision=precision, store=store, method=method, prune_rate=prune_rate, density=density, pattern=pattern,
+        epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip, mixed_precision=mixed_precision,
+        importance=importance, steps=steps, from_scratch=from_scratch, paper=paper, recovery=recovery,
+        tensorboard=tensorboard, estimator=estimator, latency_term=latency_term, search_share=search_share,
+        filter_share=filter_share, sparse=sparse, search_order=search_order, controls=controls, seeds=seeds,
+        pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

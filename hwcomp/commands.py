@@ -43,6 +43,7 @@ class CompileOptions:
     dry_run: bool
     device: str | None
     runtime: str
+    precision: str | None
     store: Path | None
     method: str
     prune_rate: float | None
@@ -87,7 +88,8 @@ class CompileOptions:
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            option = {**SHRINKING, **SEARCHING}.get(name, name).replace("_", "-")
+            renamed = {Shrinking.__name__: SHRINKING, SearchOptions.__name__: SEARCHING}.get(error.title, {})
+            option = renamed.get(name, name).replace("_", "-")
             raise InputError(f"Option --{option}: {first['msg']} (found {first['input']!r}).") from error
 
     def _budget(self) -> Budget:

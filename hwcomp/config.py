@@ -92,6 +92,9 @@ def _checked_drop(max_drop: float | None) -> float | None:
     return max_drop
 
 
+Precision = Literal["float32", "float16"]
+"""Number format of products on a GPU; sums, inputs and outputs of the network stay float32."""
+
 Method = Literal[
     "post_training",
     "uniform_pruning",
@@ -199,6 +202,7 @@ class CompileConfig(BaseModel):
         searching: options of the differentiable search.
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
         runtime: what runs the artifact; auto for the target's own. TVM runs float networks only, with zeros left out.
+        precision: of products in TVM's kernels for GPUs; None for float32.
 
     Raises:
         ValidationError: a value is out of its range.
@@ -222,6 +226,7 @@ class CompileConfig(BaseModel):
     searching: SearchOptions = SearchOptions()
     device: str | None = None
     runtime: Literal["auto", "onnxruntime", "tvm"] = "auto"
+    precision: Precision | None = None
 
     @model_validator(mode="after")
     def _takes_its_options(self) -> "CompileConfig":
@@ -231,6 +236,11 @@ class CompileConfig(BaseModel):
             raise InputError(
                 f"--runtime tvm compiles a network as it is, and --method {self.method} trains it: train first, and "
                 "compile the artifact's program with TVM."
+            )
+        if self.precision is not None and self.runtime != "tvm":
+            raise InputError(
+                f"--precision {self.precision} is for --runtime tvm on a GPU; for other runtimes hwcomp chooses the "
+                "precision of each operator."
             )
         if self.method == "post_training" and given:
             raise InputError(

@@ -10,6 +10,7 @@ import torch
 from hwcomp.errors import LoweringError
 from hwcomp.lowering.tvm_link import linker, signed, write_library
 from hwcomp.program import Program
+from hwcomp.sparse_kernels.library import NEEDS
 from hwcomp.sparse_kernels.tir_build import Vectors, tile_object
 from hwcomp.stages import Stages
 
@@ -34,16 +35,17 @@ def compile_library(program: Program, vectors: Vectors, threads: int, stages: St
     """
     import tvm  # noqa: PLC0415 - heavy, and needed only where something is compiled
 
-    linker(vectors)  # missing ones are told before minutes of work
+    machine = vectors.triple.partition("-")[0]
+    linker(machine)  # missing ones are told before minutes of work
     target = tvm.target.Target({"kind": "llvm", "mtriple": vectors.triple, "mcpu": vectors.cpu, "num-cores": threads})
     module = relax_module(program, vectors, threads)
     try:
         executable = tvm.compile(module, target=target)
     except Exception as error:  # TVM raises classes of its own that share no base
-        raise LoweringError(f"TVM cannot compile the network: {_last_line(error)}") from error
+        raise LoweringError(f"TVM cannot compile the network: {last_line(error)}") from error
     with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
-        library = write_library(executable, tile_object(vectors, stages), vectors, Path(folder))
-    return signed(library, program_signature(program), vectors)
+        library = write_library(executable, machine, [tile_object(vectors, stages)], Path(folder))
+    return signed(library, program_signature(program), NEEDS.get(vectors.cpu, sorted(vectors.flags)))
 
 
 def program_signature(program: Program) -> dict[str, list[dict[str, Any]]]:
@@ -65,8 +67,27 @@ def _described(name: str, tensor: torch.Tensor) -> dict[str, Any]:
     return {"name": name, "shape": list(tensor.shape), "dtype": dtype, "type": kind}
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error of TVM: what went wrong, below where it did."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def translated(program: Program) -> Any:
+    """Return a program as TVM's front end translates it to Relax.
+
+    Raises:
+        LoweringError: TVM has no translation of an operator.
+    """
+    import tvm  # noqa: PLC0415 - see above
+    from tvm.relax.frontend.torch import from_exported_program  # noqa: PLC0415
+
+    exported = torch.export.export(program.module.eval(), program.example_inputs)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TVM calls what PyTorch is about to rename
+            return from_exported_program(exported)
+    except (NotImplementedError, AssertionError, tvm.error.TVMError) as error:
+        raise LoweringError(f"TVM cannot translate the network: {last_line(error)}") from error
 
 
 def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
@@ -77,23 +98,15 @@ def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
     """
     import tvm  # noqa: PLC0415 - see above
     from tvm import relax  # noqa: PLC0415
-    from tvm.relax.frontend.torch import from_exported_program  # noqa: PLC0415
 
     from hwcomp.lowering.relax_convolutions import ReplaceConvolutions  # noqa: PLC0415 - imports TVM
     from hwcomp.lowering.relax_kernels import ConvolutionKernels  # noqa: PLC0415 - likewise
     from hwcomp.lowering.relax_legalize import Legalizer  # noqa: PLC0415 - likewise
     from hwcomp.lowering.relax_schedule import ScheduleForCpu  # noqa: PLC0415 - likewise
 
-    exported = torch.export.export(program.module.eval(), program.example_inputs)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TVM calls what PyTorch is about to rename
-            module = from_exported_program(exported)
-    except (NotImplementedError, AssertionError, tvm.error.TVMError) as error:
-        raise LoweringError(f"TVM cannot translate the network: {_last_line(error)}") from error
     simplify = tvm.transform.Sequential([relax.transform.CanonicalizeBindings(), relax.transform.FoldConstant()])
     kernels = ConvolutionKernels(vectors=vectors, threads=threads)
-    module = ReplaceConvolutions(simplify(module), kernels.takes, kernels).rewritten()
+    module = ReplaceConvolutions(simplify(translated(program)), kernels.takes, kernels).rewritten()
     own = Legalizer(vectors=vectors, threads=threads).operators()
     lower = tvm.transform.Sequential(
         [

@@ -7,8 +7,6 @@ from typing import Any
 
 from hwcomp.errors import LoweringError
 from hwcomp.sparse_kernels.compilers import compiler_for
-from hwcomp.sparse_kernels.library import NEEDS
-from hwcomp.sparse_kernels.tir_build import Vectors
 
 MARK, DIGITS = b"hwcomp-library/1", 12
 """End of a library, and the digits of the length of its signature before it; see ``hwcomp/devices/agent.py``."""
@@ -18,41 +16,47 @@ COMPLAINTS = ("error: ", "undefined ", "cannot find ")
 NATIVE = ("c++", "g++", "clang++", "gcc", "cc", "clang")
 
 
-def linker(vectors: Vectors) -> str:
-    """Return the path of a compiler that links for a machine.
+def linker(machine: str) -> str:
+    """Return the path of a compiler that links for a machine, as ``platform.machine()`` names it.
 
     Raises:
         LoweringError: there is none; the sentence names the package that has it.
     """
-    return compiler_for(vectors.triple.partition("-")[0], "Libraries", NATIVE)
+    return compiler_for(machine, "Libraries", NATIVE)
 
 
-def signed(library: bytes, signature: Mapping[str, Sequence[Mapping[str, Any]]], vectors: Vectors) -> bytes:
+def signed(library: bytes, signature: Mapping[str, Any], needs: Sequence[str]) -> bytes:
     """Return a library with its signature behind it, where the system's loader does not look.
 
     Args:
         library: the file.
-        signature: "inputs" and "outputs": names, shapes and types, in order.
-        vectors: that it was compiled for.
+        signature: "inputs" and "outputs": names, shapes and types, in order; and what else its user must know.
+        needs: instructions of the processor, as the Linux kernel names them.
     """
-    needs = ",".join(NEEDS.get(vectors.cpu, sorted(vectors.flags)))
-    text = json.dumps({**signature, "isa": f"hwcomp-isa:{needs};"}).encode()
+    text = json.dumps({**signature, "isa": f"hwcomp-isa:{','.join(needs)};"}).encode()
     return library + text + f"{len(text):0{DIGITS}x}".encode() + MARK
 
 
-def write_library(executable: Any, tiles: bytes, vectors: Vectors, folder: Path) -> bytes:
+def write_library(executable: Any, machine: str, objects: Sequence[bytes], folder: Path) -> bytes:
     """Return what TVM compiled as a shared library.
+
+    Args:
+        executable: that TVM compiled for the machine.
+        machine: as ``platform.machine()`` names it.
+        objects: object files with what it calls.
+        folder: for files in between.
 
     Raises:
         LoweringError: there is no linker, or it fails.
     """
     from tvm.support import cc  # noqa: PLC0415 - heavy, and needed only where something is compiled
 
-    compiler = linker(vectors)
-    objects, library = folder / "tiles.o", folder / "model.so"
-    objects.write_bytes(tiles)
+    compiler, library = linker(machine), folder / "model.so"
+    paths = [folder / f"part{number}.o" for number in range(len(objects))]
+    for path, content in zip(paths, objects, strict=True):
+        path.write_bytes(content)
     try:
-        executable.export_library(str(library), fcompile=cc.cross_compiler(compiler), addons=[str(objects)])
+        executable.export_library(str(library), fcompile=cc.cross_compiler(compiler), addons=[str(p) for p in paths])
     except RuntimeError as error:
         raise LoweringError(f"{compiler} cannot link the network: {_reason(error)}") from error
     return library.read_bytes()
