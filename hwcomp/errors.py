@@ -47,5 +47,13 @@ class DeviceError(InputError):
     """A device cannot be used, or what it answers cannot be believed."""
 
 
+class DeviceMemoryError(DeviceError):
+    """A model and its data do not fit in the memory of a device; a smaller batch may."""
+
+
+class DeviceThrottled(DeviceError):  # noqa: N818 - what happened
+    """A device slowed itself down while it measured: what it measured then does not count."""
+
+
 class DeviceLost(DeviceError):  # noqa: N818 - what happened
     """A device went away, or is not there; what it had to do can be done again, or elsewhere."""

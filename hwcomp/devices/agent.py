@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import atexit
 import base64
+import contextlib
 import ctypes
 import hashlib
+import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -20,13 +23,14 @@ import re
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import types
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Union
 
@@ -69,6 +73,36 @@ ELF_MACHINES = {"x86_64": 62, "AMD64": 62, "aarch64": 183, "arm64": 183}
 
 ELF_MAGIC = b"\x7fELF"
 
+CPU, CUDA, TENSORRT = "cpu", "cuda", "tensorrt"
+PROVIDERS = {CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider", TENSORRT: "TensorrtExecutionProvider"}
+"""What a request may name -> what ONNX Runtime calls it."""
+
+SHAPE_OPS = frozenset(
+    {"Cast", "Concat", "Constant", "ConstantOfShape", "Gather", "Range", "Reshape", "Shape", "Size", "Slice",
+     "Squeeze", "Unsqueeze"}
+)  # fmt: skip
+"""Operators that stay on the processor beside a GPU where they only compute shapes, which are integers."""
+
+GPU_NEWS = {
+    0x2: "fixed clocks", 0x4: "power limit", 0x8: "hardware slowdown", 0x10: "clocks shared with other GPUs",
+    0x20: "heat, by software", 0x40: "heat, by hardware", 0x80: "power brake", 0x100: "display clocks",
+}  # fmt: skip
+"""Why a GPU is slower than it could be: bits of NVML, nvmlClocksEventReasons; being idle is none of them."""
+
+SMI_FIELDS = (
+    "index", "uuid", "name", "compute_cap", "memory.total", "driver_version", "clocks.sm", "clocks.max.sm",
+    "temperature.gpu", "clocks_throttle_reasons.active",
+)  # fmt: skip
+SMI_TIMEOUT_S = 30.0
+
+BLOCKING = "CUDA_LAUNCH_BLOCKING"
+"""Where it is 1, the processor waits for every kernel of a GPU, so that a profile has their times."""
+
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|failed to allocate memory|STATUS_ALLOC_FAILED|MemoryAllocation|not enough memory", re.IGNORECASE
+)
+OLD_DRIVER = re.compile(r"driver version is insufficient|cudaErrorInsufficientDriver", re.IGNORECASE)
+
 LIBRARY_MARK, LIBRARY_DIGITS = b"hwcomp-library/1", 12
 """End of a network that is a library of TVM, and the digits of the length of its signature (JSON) before it."""
 
@@ -77,6 +111,9 @@ ALIGNMENT_BYTES = 64
 
 TVM_CPU, TVM_POOL, TVM_ALL_CORES = 1, 2, 1
 """What TVM calls the processor, an allocator that keeps memory, and threads that may run on any core."""
+
+ON_GPU: set[tuple[str, str]] = set()
+"""Hashes of models that were seen to run on a GPU, with the provider."""
 
 INSTALLED: dict[str, str] = {}
 """Libraries of operators that are there, by their hash; under the empty name, their folder."""
@@ -90,7 +127,8 @@ class Refused(Exception):  # noqa: N818 - an answer, not a defect
     """A request that is not carried out.
 
     Attributes:
-        kind: "input" for a wrong request or model, "missing" for a model that was not sent, "runtime" for the rest.
+        kind: "input" for a wrong request or model, "missing" for a model that was not sent, "prerequisite" and "gpu"
+            for what the device lacks, "memory" for what does not fit there, "runtime" for the rest.
     """
 
     def __init__(self, message: str, kind: str = "input") -> None:
@@ -126,10 +164,11 @@ def parse_header(text: bytes) -> tuple[Header, list[int]]:
     return header, sizes
 
 
-def open_session(source: Source, threads: int, folder: str | None = None) -> Any:
+def open_session(source: Source, threads: int, folder: str | None = None, provider: str = CPU) -> Any:
     """Load a model, with the library of operators that it carries.
 
-    It is profiled into ``folder`` if that is given, beside its optimised graph without weights.
+    It is profiled into ``folder`` if that is given, beside its optimised graph without weights. Where a GPU is asked
+    for, that computes, or nothing does.
     """
     if is_library(source):
         if folder is not None:
@@ -150,11 +189,152 @@ def open_session(source: Source, threads: int, folder: str | None = None) -> Any
     try:
         if library is not None:
             options.register_custom_ops_library(_installed(library))
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        if provider == CPU:
+            return ort.InferenceSession(source, options, providers=[PROVIDERS[CPU]])
+        return _gpu_session(source, options, provider)
     except Refused:
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base
-        raise Refused(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
+        raise _gpu_trouble(error) or Refused(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
+
+
+def _gpu_session(source: Source, options: Any, provider: str) -> Any:
+    """Return a session on a GPU, without ONNX Runtime's habit to go on with the processor if that fails."""
+    import onnxruntime as ort  # noqa: PLC0415 - see above
+
+    check_provider(provider)
+    wanted = [PROVIDERS[name] for name in (provider, CUDA) if PROVIDERS[name] in ort.get_available_providers()]
+    if provider == TENSORRT:
+        options.optimized_model_filepath = ""  # what TensorRT compiled cannot be written
+    session = ort.InferenceSession(
+        source, options, providers=[*dict.fromkeys(wanted), PROVIDERS[CPU]], enable_fallback=0
+    )
+    if PROVIDERS[provider] not in session.get_providers():
+        raise Refused(
+            f"{PROVIDERS[provider]} of ONNX Runtime {ort.__version__} there did not start, so that the processor would "
+            "compute: a library of CUDA, cuDNN or TensorRT that it needs is missing; run `pip install "
+            "'onnxruntime-gpu[cuda,cudnn]'` there, for TensorRT `pip install tensorrt`",
+            "gpu",
+        )
+    return session
+
+
+def check_provider(provider: str) -> None:
+    """Refuse a provider that cannot work here: no GPU, none in this build of ONNX Runtime, or too old a driver."""
+    import onnxruntime as ort  # noqa: PLC0415 - see above
+
+    found, problem = gpus()
+    if not found:
+        raise Refused(f"{problem}: {PROVIDERS[provider]} has nothing to run on", "gpu")
+    if PROVIDERS[provider] not in ort.get_available_providers():
+        raise Refused(
+            f"ONNX Runtime {ort.__version__} there has no {PROVIDERS[provider]}; {_gpu_package()} there", "gpu"
+        )
+    needed, able = _cuda_of_runtime(), found[0]["cuda"]
+    if needed and able and int(able.split(".")[0]) < int(needed.split(".")[0]):
+        raise Refused(
+            f"driver {found[0]['driver']} there is for CUDA {able} at most, ONNX Runtime {ort.__version__} needs CUDA "
+            f"{needed}: update the driver, or install an onnxruntime-gpu for CUDA {able.split('.')[0]}",
+            "gpu",
+        )
+    if hasattr(ort, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # libraries of CUDA that pip installed are not found otherwise
+            ort.preload_dlls()
+
+
+def _gpu_package() -> str:
+    """Return how to get a build of ONNX Runtime for GPUs: it cannot lie beside the one for processors."""
+    both = 0
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            both += bool(importlib.metadata.version(package))
+    if both == 2:
+        return (
+            "onnxruntime and onnxruntime-gpu lie in one folder and the first won: run `pip uninstall -y onnxruntime "
+            "onnxruntime-gpu && pip install onnxruntime-gpu`"
+        )
+    return "run `pip uninstall -y onnxruntime && pip install onnxruntime-gpu` (hwcomp[gpu] names the version)"
+
+
+def _cuda_of_runtime() -> str:
+    """Return the version of CUDA that ONNX Runtime was built with; empty if it does not tell."""
+    try:
+        from onnxruntime.capi import build_and_package_info as built  # noqa: PLC0415 - see above
+    except ImportError:
+        return ""
+    return str(getattr(built, "cuda_version", ""))
+
+
+def _gpu_trouble(error: BaseException) -> Refused | None:
+    """Return the refusal for an error of CUDA that says what is wrong with the device, None for any other."""
+    said = str(error)
+    if OUT_OF_MEMORY.search(said):
+        return Refused("the model and its data do not fit in the GPU's memory", "memory")
+    if OLD_DRIVER.search(said):
+        return Refused("the GPU's driver there is older than the runtime needs: update it", "gpu")
+    return None
+
+
+def run_on_processor(events: list[Header], provider: str) -> list[str]:
+    """Return the nodes of a profile that the processor ran, but those that only computed shapes; all if all did."""
+    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(KERNEL_SUFFIX)]
+    used = {event["args"].get("provider") for event in nodes}
+    strays = [event for event in nodes if event["args"].get("provider") == PROVIDERS[CPU] and not _is_shape(event)]
+    strays = strays if PROVIDERS[provider] in used else [event for event in nodes if not _is_shape(event)] or nodes
+    return list(dict.fromkeys(event["name"][: -len(KERNEL_SUFFIX)] for event in strays))
+
+
+def _is_shape(event: Header) -> bool:
+    """Return whether a node computed a shape: one of few operators, and only integers came out."""
+    types = {name for output in event["args"].get("output_type_shape", []) for name in output}
+    return event["args"].get("op_name") in SHAPE_OPS and types <= {"int64", "int32", "bool"}
+
+
+def check_on_gpu(source: Source, feed: Header, threads: int, provider: str) -> None:
+    """Run a model once, profiled, and refuse it where the processor ran a part of it; each model once."""
+    name = Path(source).name if isinstance(source, str) else hashlib.sha256(source).hexdigest()
+    if (name, provider) in ON_GPU or is_library(source):
+        return
+    with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
+        session = open_session(source, threads, folder, provider)
+        session.run(None, feed)
+        refuse_strays(json.loads(Path(session.end_profiling()).read_text()), provider)
+    ON_GPU.add((name, provider))
+
+
+def refuse_strays(events: list[Header], provider: str) -> None:
+    """Refuse a profile in which the processor ran what the GPU was to run."""
+    strays = run_on_processor(events, provider)
+    if strays:
+        more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
+        raise Refused(
+            f"ONNX Runtime ran {', '.join(strays[:3])}{more} on the processor, not with {PROVIDERS[provider]}: the "
+            "latencies would not be the GPU's. Leave these operators out, or use an onnxruntime-gpu that has them "
+            "(`pip install hwcomp[gpu]`)"
+        )
+
+
+def runner(session: Any, feed: Header, provider: str) -> Callable[[], Any]:
+    """Return what runs a model once; for a GPU its inputs lie there already, and its outputs stay there."""
+    if provider == CPU or isinstance(session, Library):
+        return lambda: session.run(None, feed)
+    return _bound(session, feed, "cuda")
+
+
+def _bound(session: Any, feed: Header, place: str) -> Callable[[], Any]:
+    import onnxruntime as ort  # noqa: PLC0415 - see above
+
+    binding = session.io_binding()
+    for name, array in feed.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, place, 0))
+    for item in session.get_outputs():
+        binding.bind_output(item.name, place)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()  # a run ends when the GPU is done, not when all kernels are launched
+
+    return run
 
 
 def is_library(source: Source) -> bool:
@@ -291,34 +471,42 @@ def _installed(library: bytes) -> str:
 
 
 def time_block(
-    source: Source, feed: Header, threads: int, runs: int | None, block_s: float, warmup: int
-) -> list[float]:
-    """Return the times in microseconds of runs in a fresh, warmed-up session.
+    source: Source, feed: Header, threads: int, runs: int | None, block_s: float, warmup: int, provider: str = CPU
+) -> Header:
+    """Return the times in microseconds of runs in a fresh, warmed-up session; for a GPU, its state while it worked.
 
     Without ``runs`` there are as many as fit the block. ONNX Runtime's worker threads spin after a run and slow every
     other session, so this one is gone at the end.
     """
-    session = open_session(source, threads)
+    if provider != CPU:
+        check_on_gpu(source, feed, threads, provider)
+    run = runner(open_session(source, threads, provider=provider), feed, provider)
     last_us = 0.0
     for _ in range(warmup):
-        last_us = _run_us(session, feed)
+        last_us = _run_us(run)
     count = runs or max(MIN_RUNS, min(MAX_RUNS, int(block_s * 1e6 / last_us)))
-    return [_run_us(session, feed) for _ in range(count)]
+    times = [_run_us(run) for _ in range(count)]
+    return {"us": times} if provider == CPU else {"us": times, "gpu": _state_under_load(run)}
 
 
-def _run_us(session: Any, feed: Header) -> float:
+def _run_us(run: Callable[[], Any]) -> float:
     start = time.perf_counter()
-    session.run(None, feed)
+    run()
     return (time.perf_counter() - start) * 1e6
 
 
-def profile(source: Source, feed: Header, threads: int, runs: int, warmup: int) -> Answer:
+def profile(source: Source, feed: Header, threads: int, runs: int, warmup: int, provider: str = CPU) -> Answer:
     """Return the durations and executions per run of every node, those of the last runs, and the optimised graph."""
+    news: Header = {}
     with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
-        session = open_session(source, threads, folder)
-        whole_us = [_run_us(session, feed) for _ in range(warmup + runs)]
+        session = open_session(source, threads, folder, provider)
+        run = runner(session, feed, provider)
+        whole_us = [_run_us(run) for _ in range(warmup + runs)]
         events = json.loads(Path(session.end_profiling()).read_text())
-        del session  # its threads spin while it lives
+        if provider != CPU:
+            refuse_strays(events, provider)
+            news = {"gpu": _state_under_load(run)}
+        del session, run  # its threads spin while it lives
         graph = (Path(folder) / "optimized.onnx").read_bytes()
     durations: dict[str, list[float]] = {}
     for event in events:
@@ -328,13 +516,52 @@ def profile(source: Source, feed: Header, threads: int, runs: int, warmup: int) 
         "samples": {name: values[-runs:] for name, values in durations.items()},
         "per_run": {name: len(values) / (warmup + runs) for name, values in durations.items()},
         "us": whole_us[-runs:],
+        **news,
     }
     return answer, [graph]
 
 
-def run_model(source: Source, feed: Header, threads: int) -> Answer:
+def profile_in_child(source: Source, request: Header, blobs: list[bytes]) -> Answer:
+    """Profile in another agent whose processor waits for every kernel: CUDA decides that when a process begins."""
+    model = source if isinstance(source, bytes) else Path(source).read_bytes()
+    digest = hashlib.sha256(model).hexdigest()
+    asked = [({"id": 0, "verb": "put", "sha256": digest}, [model]), ({**request, "model": digest}, blobs)]
+    sent = b"".join(part for header, parts in asked for part in (pack(header, parts), *parts))
+    with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
+        path = Path(folder) / "agent.py"
+        path.write_bytes(_own_source())
+        child = subprocess.Popen(  # noqa: S603 - no shell reads it
+            [sys.executable, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, BLOCKING: "1"},
+        )
+        try:
+            said, _ = child.communicate(sent + pack({"id": 0, "verb": "bye"}, []))
+        finally:
+            child.kill()
+            child.wait()
+    stream = io.BytesIO(said)
+    for _ in asked:
+        message = read_message(stream)
+        if message is None:
+            raise Refused(f"the agent that profiles on the GPU ended with code {child.returncode}", "runtime")
+        answer, out = message
+        if answer.get("ok") is not True:
+            raise Refused(str(answer.get("error")), str(answer.get("kind")))
+    return answer, out
+
+
+def _own_source() -> bytes:
+    """Return this file; where it came through a pipe, whoever started it left it in ``SOURCE``."""
+    return Path(__file__).read_bytes() if "__file__" in globals() else bytes(globals()["SOURCE"])
+
+
+def run_model(source: Source, feed: Header, threads: int, provider: str = CPU) -> Answer:
     """Return the outputs of one run."""
-    session = open_session(source, threads)
+    if provider != CPU:
+        check_on_gpu(source, feed, threads, provider)
+    session = open_session(source, threads, provider=provider)
     outputs = session.run(None, feed)
     described = [
         {"name": item.name, "dtype": str(array.dtype), "shape": list(array.shape)}
@@ -360,8 +587,10 @@ def facts() -> Header:
     except ImportError as error:
         raise Refused(f"{sys.executable} there has no {error.name or 'onnxruntime'}", "prerequisite") from None
     frozen = {"governor": _governor(), "clock_mhz": _clock_mhz(), "temperature_c": _temperature_c()[0]}
+    devices, problem = gpus()
+    described = [{key: one[key] for key in GPU_FACTS} for one in devices]
     return {
-        **found, **frozen,
+        **found, **frozen, "gpus": described, "gpu_problem": problem,
         "runtimes": {"onnxruntime": ort.__version__}, "python": platform.python_version(), "numpy": np.__version__,
     }  # fmt: skip
 
@@ -381,7 +610,171 @@ def state() -> Header:
         "governor": _governor(),
         "temperature_c": temperature_c,
         "temperature_limit_c": limit_c,
+        "gpu": gpu_state(),
     }
+
+
+GPU_FACTS = ("name", "compute", "memory_bytes", "driver", "cuda")
+GPU_STATE = ("clock_mhz", "max_clock_mhz", "temperature_c", "reasons")
+
+
+def gpu_state() -> Header | None:
+    """Return what the first GPU does now, None where nobody tells."""
+    found, _ = gpus()
+    return {key: found[0][key] for key in GPU_STATE} if found else None
+
+
+def _state_under_load(run: Callable[[], Any]) -> Header | None:
+    """Return what the GPU does while it works: runs that nobody times go on until the driver has answered."""
+    answers: list[Header | None] = []
+    asking = threading.Thread(target=lambda: answers.append(gpu_state()), daemon=True)
+    asking.start()
+    while asking.is_alive():
+        run()
+    return answers[0] if answers else None
+
+
+def gpus() -> tuple[list[Header], str]:
+    """Return the GPUs that CUDA may use, what they are and do, and in words why there are none."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # so that CUDA and the driver number them alike
+    try:
+        found = _gpus_of_nvml()
+        found = _gpus_of_smi() if found is None else found
+    except RuntimeError as error:
+        return [], f"there is no NVIDIA driver that answers ({_first_line(error)})"
+    if found is None:
+        vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+        displays = [one for one in vendors if _read(one) == "0x10de" and _read(one.parent / "class").startswith("0x03")]
+        return [], "there is an NVIDIA GPU but no driver for it" if displays else "there is no NVIDIA GPU"
+    visible = _visible(found)
+    if found and not visible:
+        return [], f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']} hides all {len(found)} NVIDIA GPUs"
+    return visible, "" if visible else "there is no NVIDIA GPU"
+
+
+def _visible(found: list[Header]) -> list[Header]:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` names, by number or identifier, up to one that is not there."""
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return found
+    chosen: list[Header] = []
+    for name in (part.strip() for part in wanted.split(",")):
+        named = [one for one in found if name and (str(one["index"]) == name or one["uuid"].startswith(name))]
+        if not named:
+            break
+        chosen.append(named[0])
+    return chosen
+
+
+def _gpus_of_nvml() -> list[Header] | None:
+    """Return all GPUs by the driver's own library, None if that or its Python package is not here.
+
+    Raises:
+        RuntimeError: the driver does not answer.
+    """
+    try:
+        import pynvml as nvml  # noqa: PLC0415 - only where it is installed
+    except ImportError:
+        return None
+    try:
+        nvml.nvmlInit()
+        numbers = range(nvml.nvmlDeviceGetCount())
+        driver = _text(nvml.nvmlSystemGetDriverVersion())
+        cuda = int(nvml.nvmlSystemGetCudaDriverVersion())
+        handles = [(number, nvml.nvmlDeviceGetHandleByIndex(number)) for number in numbers]
+        named = [(number, one, _text(nvml.nvmlDeviceGetName(one))) for number, one in handles]
+    except nvml.NVMLError as error:
+        if "not found" in str(error).lower():  # the library is a part of the driver
+            return None
+        raise RuntimeError(str(error)) from error
+
+    def told(name: str, *arguments: Any) -> Any:
+        """Return an answer, None where this GPU or driver does not know it."""
+        try:
+            return getattr(nvml, name)(*arguments)
+        except (nvml.NVMLError, AttributeError):
+            return None
+
+    found = []
+    for number, one, name in named:
+        compute, memory = told("nvmlDeviceGetCudaComputeCapability", one), told("nvmlDeviceGetMemoryInfo", one)
+        reasons = told("nvmlDeviceGetCurrentClocksEventReasons", one)
+        reasons = told("nvmlDeviceGetCurrentClocksThrottleReasons", one) if reasons is None else reasons
+        found.append(
+            {
+                "index": number,
+                "uuid": _text(told("nvmlDeviceGetUUID", one) or ""),
+                "name": name,
+                "driver": driver,
+                "compute": None if compute is None else f"{compute[0]}.{compute[1]}",
+                "memory_bytes": None if memory is None else int(memory.total),
+                "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
+                "clock_mhz": told("nvmlDeviceGetClockInfo", one, getattr(nvml, "NVML_CLOCK_SM", 1)),
+                "max_clock_mhz": told("nvmlDeviceGetMaxClockInfo", one, getattr(nvml, "NVML_CLOCK_SM", 1)),
+                "temperature_c": told("nvmlDeviceGetTemperature", one, getattr(nvml, "NVML_TEMPERATURE_GPU", 0)),
+                "reasons": _reasons(reasons),
+            }
+        )
+    return found
+
+
+def _gpus_of_smi() -> list[Header] | None:
+    """Return all GPUs by ``nvidia-smi``, None if that is not here; raises as `_gpus_of_nvml` does."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    table = _smi(f"--query-gpu={','.join(SMI_FIELDS)}", "--format=csv,noheader,nounits")
+    cuda = re.search(r"CUDA Version:\s*(\d+\.\d+)", _smi())
+    found = []
+    for row in table.splitlines():
+        cells = [cell.strip() for cell in row.split(",")]
+        if len(cells) != len(SMI_FIELDS):
+            continue  # "No devices were found"
+        index, uuid, name, compute, memory_mib, driver, clock, most, temperature, reasons = cells
+        found.append(
+            {
+                "index": int(index),
+                "uuid": uuid,
+                "name": name,
+                "driver": driver,
+                "compute": compute if _number(compute) is not None else None,
+                "memory_bytes": None if _number(memory_mib) is None else int(memory_mib) * 2**20,
+                "cuda": cuda.group(1) if cuda else None,
+                "clock_mhz": _number(clock),
+                "max_clock_mhz": _number(most),
+                "temperature_c": _number(temperature),
+                "reasons": _reasons(int(reasons, 16) if reasons.startswith("0x") else None),
+            }
+        )
+    return found
+
+
+def _smi(*arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell reads it
+            ["nvidia-smi", *arguments],  # noqa: S607 - where the user's PATH has it
+            capture_output=True,
+            text=True,
+            timeout=SMI_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RuntimeError(f"nvidia-smi: {error}") from error
+    said = done.stdout.strip() or done.stderr.strip()
+    if done.returncode and "no devices were found" not in said.lower():
+        raise RuntimeError(said or f"nvidia-smi ended with code {done.returncode}")
+    return said
+
+
+def _reasons(bits: int | None) -> list[str]:
+    return [] if bits is None else [text for bit, text in GPU_NEWS.items() if bits & bit]
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _read(path: str | Path) -> str:
@@ -490,17 +883,32 @@ class Agent:
         block_s = request.get("block_s", 0.25)
         if type(block_s) not in (int, float) or not 0 < block_s <= 60:
             raise Refused("'block_s' must be a number of seconds up to 60")
-        feed, warmup = _feed(request, blobs), _whole(request, "warmup", 1, 1000)
-        return {"us": time_block(self._model(request), feed, _threads(request), runs, block_s, warmup)}, []
+        feed, warmup, provider = _feed(request, blobs), _whole(request, "warmup", 1, 1000), _provider(request)
+        with gpu_troubles():
+            timed = time_block(self._model(request), feed, _threads(request), runs, block_s, warmup, provider)
+        return {**timed, "provider": provider}, []
 
     def profile(self, request: Header, blobs: list[bytes]) -> Answer:
         """Time every node in the context of the whole model."""
         runs, warmup = _whole(request, "runs", 1, 100_000), _whole(request, "warmup", 0, 1000)
-        return profile(self._model(request), _feed(request, blobs), _threads(request), runs, warmup)
+        provider, source, feed = _provider(request), self._model(request), _feed(request, blobs)
+        if provider == TENSORRT:
+            raise Refused(
+                "TensorRT runs a network as one kernel, of which no part can be timed: time the whole network"
+            )
+        if provider == CUDA and not is_library(source) and os.environ.get(BLOCKING) != "1":
+            check_provider(provider)
+            return profile_in_child(source, request, blobs)
+        with gpu_troubles():
+            answer, out = profile(source, feed, _threads(request), runs, warmup, provider)
+        return {**answer, "provider": provider}, out
 
     def run(self, request: Header, blobs: list[bytes]) -> Answer:
         """Run a model once."""
-        return run_model(self._model(request), _feed(request, blobs), _threads(request))
+        provider = _provider(request)
+        with gpu_troubles():
+            answer, out = run_model(self._model(request), _feed(request, blobs), _threads(request), provider)
+        return {**answer, "provider": provider}, out
 
     def _model(self, request: Header) -> Source:
         key = str(request.get("model"))
@@ -534,6 +942,28 @@ def _whole(request: Header, name: str, least: int, most: int) -> int:
 
 def _threads(request: Header) -> int:
     return _whole(request, "threads", 1, 1024)
+
+
+def _provider(request: Header) -> str:
+    """Return what computes: the processor, if the request does not say."""
+    name = request.get("provider", CPU)
+    if name not in PROVIDERS:
+        raise Refused(f"no provider {str(name)[:40]!r}; there are {', '.join(PROVIDERS)}")
+    return str(name)
+
+
+@contextlib.contextmanager
+def gpu_troubles() -> Iterator[None]:
+    """Tell what an error of CUDA means, where it is the device's and not the model's."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:  # the runtimes raise classes of their own
+        trouble = _gpu_trouble(error)
+        if trouble is None:
+            raise
+        raise trouble from error
 
 
 def _feed(request: Header, blobs: list[bytes]) -> Header:

@@ -14,6 +14,59 @@ SPEED_FLAGS = (
 """Instruction sets that decide which kernels a runtime picks, as the Linux kernel names them."""
 
 
+SLOWING = ("hardware slowdown", "heat, by software", "heat, by hardware", "power brake")
+"""What makes a GPU slower for a while, and not only as slow as it always is under load, as its power limit does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuFacts:
+    """What a GPU is; None where its driver does not tell.
+
+    Attributes:
+        name: of the product.
+        compute: capability, "9.0".
+        memory_bytes: all of it.
+        driver: version.
+        cuda: newest version of CUDA that the driver is for.
+    """
+
+    name: str
+    compute: str | None = None
+    memory_bytes: int | None = None
+    driver: str | None = None
+    cuda: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuState:
+    """What a GPU does; None where its driver does not tell.
+
+    Attributes:
+        clock_mhz: of the multiprocessors.
+        max_clock_mhz: what that can be.
+        temperature_c: of the chip.
+        reasons: why its clock is not higher, in words.
+    """
+
+    clock_mhz: float | None = None
+    max_clock_mhz: float | None = None
+    temperature_c: float | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def slowed(self) -> tuple[str, ...]:
+        """The reasons that make what is measured now another device's."""
+        return tuple(reason for reason in self.reasons if reason in SLOWING)
+
+    def __str__(self) -> str:
+        """Return the clock and the temperature in words, as far as they are known."""
+        clock = None if self.clock_mhz is None else f"{self.clock_mhz:.0f}"
+        if clock and self.max_clock_mhz is not None:
+            clock += f" of {self.max_clock_mhz:.0f}"
+        heat = None if self.temperature_c is None else f"{self.temperature_c:.0f} degrees"
+        return ", ".join(part for part in (clock and f"{clock} MHz", heat) if part) or "clock unknown"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceFacts:
     """What a device is and runs models with.
@@ -29,7 +82,10 @@ class DeviceFacts:
         runtimes: runtime -> version.
         python: version.
         numpy: version.
+        gpus: that CUDA may use there; it takes the first.
+        gpu_problem: in words, why there is none.
         simulated: name of the target whose core is simulated; None for a real device.
+        provider: what computes: "cpu", or with the first GPU "cuda" or "tensorrt".
     """
 
     machine: str
@@ -42,7 +98,10 @@ class DeviceFacts:
     runtimes: Mapping[str, str]
     python: str
     numpy: str
+    gpus: tuple[GpuFacts, ...] = ()
+    gpu_problem: str = ""
     simulated: str | None = None
+    provider: str = "cpu"
 
     @property
     def fingerprint(self) -> str:
@@ -50,12 +109,16 @@ class DeviceFacts:
         if self.simulated is not None:
             return f"simulated: {self.simulated}"
         isa = " ".join(flag for flag in SPEED_FLAGS if flag in self.isa)
-        return f"cpu: {self.cpu} | isa: {isa} | cores: {self.cores}"
+        cpu = f"cpu: {self.cpu} | isa: {isa} | cores: {self.cores}"
+        if self.provider == "cpu" or not self.gpus:
+            return cpu
+        return f"gpu: {self.gpus[0].name} | compute: {self.gpus[0].compute} | cpu: {self.cpu}"
 
     @property
     def runtime(self) -> str:
         """Name and version of the runtime that models run in."""
-        return f"onnxruntime {self.runtimes.get('onnxruntime', 'missing')}"
+        version = f"onnxruntime {self.runtimes.get('onnxruntime', 'missing')}"
+        return version if self.provider == "cpu" else f"{version} {self.provider}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +131,7 @@ class DeviceState:
         temperature_c: of the zone that is nearest to its limit.
         temperature_limit_c: where the system slows down or stops.
         governor: of the clock.
+        gpu: what the first GPU does; None if there is none.
     """
 
     load: float | None
@@ -75,6 +139,7 @@ class DeviceState:
     temperature_c: float | None
     governor: str | None
     temperature_limit_c: float | None = None
+    gpu: GpuState | None = None
 
 
 def parse_facts(answer: Mapping[str, Any]) -> DeviceFacts:
@@ -91,11 +156,16 @@ def parse_state(answer: Mapping[str, Any]) -> DeviceState:
     return _parsed(DeviceState, answer)
 
 
-Parsed = TypeVar("Parsed", DeviceFacts, DeviceState)
+def parse_gpu_state(answer: Mapping[str, Any]) -> GpuState:
+    """Return the state of a GPU under load in an answer to `time` or `profile`; raises as `parse_facts` does."""
+    return _parsed(GpuState, answer)
+
+
+Parsed = TypeVar("Parsed", DeviceFacts, DeviceState, GpuState)
 
 
 def _parsed(kind: type[Parsed], answer: Mapping[str, Any]) -> Parsed:
-    known = {field.name for field in fields(kind)} - {"simulated"}  # a real device cannot claim to be simulated
+    known = {field.name for field in fields(kind)} - {"simulated", "provider"}  # what is asked for, not told
     try:
         return TypeAdapter(kind).validate_python({key: value for key, value in answer.items() if key in known})
     except ValidationError as error:

@@ -34,9 +34,9 @@ LOADER = (
     'sys.version_info >= (3, 9) or sys.exit("hwcomp-python " + sys.version.split()[0]); '
     "sys.path = [p for p in sys.path if p]; "  # a file in the home folder is no module
     'sys.stdout.write("{ready}\\n"); sys.stdout.flush(); '
-    "s = sys.stdin.buffer.read({size}); "
-    'hashlib.sha256(s).hexdigest() == "{digest}" or sys.exit("the agent did not arrive whole"); '
-    'exec(compile(s, "hwcomp-agent", "exec"))'
+    "SOURCE = sys.stdin.buffer.read({size}); "
+    'hashlib.sha256(SOURCE).hexdigest() == "{digest}" or sys.exit("the agent did not arrive whole"); '
+    'exec(compile(SOURCE, "hwcomp-agent", "exec"))'
 )
 """Runs there; only double quotes, so that every kind of shell takes it as one word between single ones."""
 

@@ -21,11 +21,11 @@ CPUINFO = {
 }
 
 
-def test_it_is_python_3_9_and_imports_only_numpy_and_the_runtimes() -> None:
+def test_it_is_python_3_9_and_imports_only_numpy_the_runtimes_and_where_there_is_one_nvml() -> None:
     tree = ast.parse(SOURCE.read_text(), feature_version=(3, 9))
     plain = {name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     from_these = {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert (plain | from_these) - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "tvm_ffi"}
+    assert (plain | from_these) - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "tvm_ffi", "pynvml"}
 
 
 def test_messages_are_read_as_they_are_written() -> None:
