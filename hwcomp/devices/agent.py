@@ -109,8 +109,13 @@ LIBRARY_MARK, LIBRARY_DIGITS = b"hwcomp-library/1", 12
 ALIGNMENT_BYTES = 64
 """Of tensors, as TVM's code expects it."""
 
-TVM_CPU, TVM_POOL, TVM_ALL_CORES = 1, 2, 1
-"""What TVM calls the processor, an allocator that keeps memory, and threads that may run on any core."""
+TVM_CPU, TVM_GPU, TVM_POOL, TVM_ALL_CORES = 1, 2, 2, 1
+"""What TVM calls the processor, NVIDIA's GPUs, an allocator that keeps memory, and threads that may run on any core."""
+
+NO_TVM = "{} there has no apache-tvm, which this model needs"
+
+TVM_EXISTS, TVM_COMPUTE = 0, 4
+"""What TVM tells of a device: whether it is there, and its compute capability."""
 
 ON_GPU: set[tuple[str, str]] = set()
 """Hashes of models that were seen to run on a GPU, with the provider."""
@@ -173,6 +178,8 @@ def open_session(source: Source, threads: int, folder: str | None = None, provid
     if is_library(source):
         if folder is not None:
             raise Refused("a library of TVM keeps no times of its kernels; time the whole network")
+        if provider != CPU and signature(source).get("device") != "cuda":
+            raise Refused("the library runs on the processor, and a GPU was asked for: compile it for that target")
         return Library(source, threads)
     import onnxruntime as ort  # noqa: PLC0415 - heavy; `hello` tells where it is missing
 
@@ -316,7 +323,9 @@ def refuse_strays(events: list[Header], provider: str) -> None:
 
 def runner(session: Any, feed: Header, provider: str) -> Callable[[], Any]:
     """Return what runs a model once; for a GPU its inputs lie there already, and its outputs stay there."""
-    if provider == CPU or isinstance(session, Library):
+    if isinstance(session, Library):
+        return session.runner(feed)
+    if provider == CPU:
         return lambda: session.run(None, feed)
     return _bound(session, feed, "cuda")
 
@@ -369,27 +378,66 @@ class Library:
 
     def __init__(self, source: Source, threads: int) -> None:
         self.signature = signature(source)
+        self._is_for_gpu = self.signature.get("device") == "cuda"
         path = _installed(source if isinstance(source, bytes) else Path(source).read_bytes())
         tvm_ffi = tvm_runtime()
+        if self._is_for_gpu:
+            load_gpu_runtime(self.signature["compute"])
+        self._device = tvm_ffi.Device(TVM_GPU if self._is_for_gpu else TVM_CPU, 0)
         tvm_ffi.get_global_func("runtime.config_threadpool")(TVM_ALL_CORES, threads)
         self._module = tvm_ffi.load_module(path)
         self._machine = self._module["vm_load_executable"]()
-        self._machine["vm_initialization"](TVM_CPU, 0, TVM_POOL)
+        places = (TVM_GPU, 0, TVM_POOL) if self._is_for_gpu else ()
+        self._machine["vm_initialization"](*places, TVM_CPU, 0, TVM_POOL)
         self._main = self._machine["main"]
         self._inputs = [_aligned(item) for item in self.signature["inputs"]]
         self._tensors = [tvm_ffi.from_dlpack(place) for place in self._inputs]
+        self._copies = [self._room(tensor, self._device) for tensor in self._tensors]
 
     def run(self, _outputs: None, feed: Header) -> list[Any]:
         """Return the outputs, arrays."""
         import numpy as np  # noqa: PLC0415 - told by `hello` where it is missing
 
+        made = self.runner(feed)()
+        outputs = made if hasattr(made, "__iter__") else [made]
+        return [np.array(np.from_dlpack(self._fetched(one))) for one in outputs]
+
+    def runner(self, feed: Header) -> Callable[[], Any]:
+        """Return what runs the network once and gives tensors of its device; inputs lie there before it is called."""
         for item, place in zip(self.signature["inputs"], self._inputs):  # noqa: B905 - Python 3.9 has no `strict`
             array = feed[item["name"]]
             if array.shape != place.shape or array.dtype != place.dtype:
                 raise Refused(f"input '{item['name']}' must be {place.dtype} of shape {place.shape}")
             place[...] = array
-        made = self._main(*self._tensors)
-        return [np.array(np.from_dlpack(one)) for one in (made if hasattr(made, "__iter__") else [made])]
+        for tensor, copy in zip(self._tensors, self._copies):  # noqa: B905 - see above
+            if copy is not tensor:
+                _tvm("TVMTensorCopyFromTo")(tensor, copy)
+        self._wait()
+        return self._once
+
+    def _once(self) -> Any:
+        made = self._main(*self._copies)
+        self._wait()  # the call only queues kernels: without this their launch would be timed, not their work
+        return made
+
+    def _wait(self) -> None:
+        if self._is_for_gpu:
+            _tvm("Device_StreamSync")(self._device, 0)
+
+    def _room(self, tensor: Any, device: Any) -> Any:
+        """Return room for a tensor on a device; the tensor itself where no GPU is used."""
+        if not self._is_for_gpu:
+            return tensor
+        return _tvm("TVMTensorAllocWithScope")(tensor.shape, tensor.dtype, device, None)
+
+    def _fetched(self, tensor: Any) -> Any:
+        """Return a tensor in the processor's memory."""
+        if not self._is_for_gpu:
+            return tensor
+        here = self._room(tensor, type(self._device)(TVM_CPU, 0))
+        _tvm("TVMTensorCopyFromTo")(tensor, here)
+        self._wait()
+        return here
 
     def get_inputs(self) -> list[Any]:
         """Return the inputs, in order: their names, shapes and types."""
@@ -416,15 +464,69 @@ def tvm_runtime() -> Any:
     os.environ.setdefault("TVM_BIND_THREADS", "0")  # other runtimes in this process choose their cores, too
     try:
         import tvm_ffi  # noqa: PLC0415 - only where a library is run
-
-        package = importlib.util.find_spec("tvm")
     except ImportError:
-        package = None
-    if package is None or not package.submodule_search_locations:
-        raise Refused(f"{sys.executable} there has no apache-tvm, which this model needs", "runtime")
-    library = Path(package.submodule_search_locations[0]) / "lib" / "libtvm_runtime.so"
-    ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+        raise Refused(NO_TVM.format(sys.executable), "runtime") from None
+    ctypes.CDLL(_tvm_library("libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
     return tvm_ffi
+
+
+def _tvm_library(name: str) -> str:
+    package = importlib.util.find_spec("tvm")
+    if package is None or not package.submodule_search_locations:
+        raise Refused(NO_TVM.format(sys.executable), "runtime")
+    return str(Path(package.submodule_search_locations[0]) / "lib" / name)
+
+
+def _tvm(name: str) -> Any:
+    """Return a function of TVM's runtime."""
+    import tvm_ffi  # noqa: PLC0415 - see above
+
+    return tvm_ffi.get_global_func(f"runtime.{name}")
+
+
+def load_gpu_runtime(compute: str) -> None:
+    """Load TVM's runtime for NVIDIA GPUs, and see that the first GPU can run code of an architecture."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        raise Refused(f"the model is for an NVIDIA GPU, and {gpus()[1] or 'its driver is not here'}", "gpu") from None
+    library = _tvm_library("libtvm_runtime_cuda.so")
+    for toolkit in (None, *_cuda_runtimes()):  # one that pip installed is not found by the system's loader
+        try:
+            if toolkit is not None:
+                ctypes.CDLL(str(toolkit), ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+            break
+        except OSError as error:
+            reason = _first_line(error)
+    else:
+        raise Refused(
+            f"TVM's runtime for GPUs cannot be loaded ({reason}): run `pip install nvidia-cuda-runtime`", "runtime"
+        )
+    if not _tvm("GetDeviceAttr")(TVM_GPU, 0, TVM_EXISTS):
+        raise Refused(f"the model is for an NVIDIA GPU, and {gpus()[1] or 'CUDA finds none'}", "gpu")
+    found = str(_tvm("GetDeviceAttr")(TVM_GPU, 0, TVM_COMPUTE))
+    if not runs_on(compute, found):
+        raise Refused(f"the model's kernels are for {compute}, and the GPU has {found}: compile for its target", "gpu")
+
+
+def _cuda_runtimes() -> list[Path]:
+    """Return CUDA's runtime in packages of pip, the newest first."""
+    package = importlib.util.find_spec("nvidia")
+    folders = list(package.submodule_search_locations or []) if package is not None else []
+    return sorted((path for folder in folders for path in Path(folder).rglob("libcudart.so.*")), reverse=True)
+
+
+def runs_on(compute: str, capability: str) -> bool:
+    """Return whether machine code of an architecture ("sm_90a") runs on a GPU of a compute capability ("9.0").
+
+    It does on the same and on later ones of its generation; with a letter at its end, on the same only (CUDA C++
+    programming guide, binary compatibility).
+    """
+    digits = re.sub("[^0-9]", "", compute)
+    major, minor = (int(part) for part in capability.split(".")[:2])
+    wanted = int(digits[:-1]), int(digits[-1])
+    return (major, minor) == wanted if compute[-1].isalpha() else major == wanted[0] and minor >= wanted[1]
 
 
 def kernels(source: Source) -> bytes | None:
