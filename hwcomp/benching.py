@@ -9,11 +9,12 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 
 from hwcomp import artifact
 from hwcomp.console import Reporter
-from hwcomp.devices import EMULATED, LOCAL, open_device
+from hwcomp.devices import CPU, EMULATED, LOCAL, open_device
 from hwcomp.devices.agent import inputs_of, is_library
 from hwcomp.devices.compare import compare
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Feed
+from hwcomp.matching import check_gpus
 from hwcomp.measurement import Comparison
 from hwcomp.sessions import open_model
 from hwcomp.target import load
@@ -54,8 +55,10 @@ def compare_artifacts(
     stage = reporter.stage("Bench")
     contents = {name: whole_model(model) for name, model in models.items()}
     target = load(manifest.target.name) if device == EMULATED else None
-    with open_device(device, target) as place:
+    with open_device(device, target, manifest.target.provider) as place:
         found = place.facts()
+        if manifest.target.provider != CPU:
+            check_gpus(place)
         with stage.bar("interleaved runs", total=rounds * len(models)) as bar:
             timed = compare(place, contents, feed, threads, rounds, bar.advance)
         for remark in place.remarks():

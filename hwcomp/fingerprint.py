@@ -6,11 +6,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 from hwcomp.target import cpu_model, detect_host, usable_cores
 
+MISSING = "not installed"
+
 
 @cache
 def environment() -> dict[str, str]:
     """Return the machine and the versions that decide speed and results."""
     packages = {name: _version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")}
+    if packages["onnxruntime"] == MISSING:  # the build for GPUs has another name
+        packages["onnxruntime"] = _version("onnxruntime-gpu")
     machine = {
         "cpu": cpu_model(),
         "cores": str(usable_cores()),
@@ -25,4 +29,4 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return MISSING

@@ -59,7 +59,7 @@ class KnownTables:
 
     def best(self, space: SearchSpace, kernels: Kernels, network: str) -> Known:
         """Return the best table of a network; ``network`` is its hash in the store."""
-        for setting in self._settings(f"cpu: {self.target.cpu} | ") if self.target.cpu else ():
+        for setting in self._measured_settings():
             table = self._measured(setting, space, kernels, network)
             if table is not None:
                 source = f"measured on {setting.device}, {setting.runtime}, {trust(table)}"
@@ -70,6 +70,13 @@ class KnownTables:
         threads = self.threads or self.target.hardware.cores
         table = Roofline(target=self.target, threads=threads).cost_table(space, kernels)
         return Known(table=table, source=f"roofline, nothing was measured, {trust(table)}", threads=threads)
+
+    def _measured_settings(self) -> list[Setting]:
+        """Return the settings under which such a device was measured, by its GPU's or its processor's name."""
+        gpu = self.target.gpu
+        if gpu is not None:
+            return [one for one in self._settings("gpu: ") if gpu.is_called(one.device.partition(" | ")[0])]
+        return self._settings(f"cpu: {self.target.cpu} | ") if self.target.cpu else []
 
     def _settings(self, device: str) -> list[Setting]:
         """Return the store's settings of a device, those with the most kernels first."""

@@ -128,12 +128,13 @@ class PointReport(_Part):
 
 
 class TargetReport(_Part):
-    """The device that was compiled for, and this very one where it was measured."""
+    """The device that was compiled for, and this very one where it was measured; what computes there."""
 
     name: str
     description: str
     activation: str
     threads: int
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
 
 
 class RuntimeReport(_Part):

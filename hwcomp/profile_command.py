@@ -14,7 +14,7 @@ from hwcomp.devices.pool import check_alike
 from hwcomp.errors import InputError
 from hwcomp.general_profile import MINUTES, GeneralProfile
 from hwcomp.latency_table import Tabulator, setting_of
-from hwcomp.matching import check_matches
+from hwcomp.matching import check_gpus, check_matches
 from hwcomp.pipeline import traced
 from hwcomp.prepared import prepare_for_search
 from hwcomp.profiling import is_exact
@@ -53,7 +53,9 @@ def profile(  # noqa: PLR0913 - the options of the command
         for device in opened:
             if not force_fingerprint:
                 check_matches(device, wanted)
-        used = threads or (1 if is_exact(opened[0]) else opened[0].facts().cores)
+            elif wanted.gpu is not None:
+                check_gpus(device)
+        used = threads or _threads(opened[0], wanted)
         if model is None:
             summary = _general(wanted, opened, kept, used, minutes, reporter)
         else:
@@ -67,6 +69,13 @@ def profile(  # noqa: PLR0913 - the options of the command
             device.close()
     if as_json:
         print(json.dumps(summary, indent=2))
+
+
+def _threads(device: Device, target: Target) -> int:
+    """Return how many cores are used if nobody says: all of them; those of a GPU are its multiprocessors."""
+    if is_exact(device):
+        return 1
+    return device.facts().cores if target.gpu is None else target.hardware.cores
 
 
 def _general(

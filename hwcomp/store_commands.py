@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -148,10 +149,10 @@ def _existing(path: Path | None) -> Store:
 
 
 def _current_runtime() -> str:
-    try:
-        return f"{RUNTIME} {version(RUNTIME)}"
-    except PackageNotFoundError:
-        return f"no {RUNTIME}"
+    for package in (RUNTIME, f"{RUNTIME}-gpu"):
+        with suppress(PackageNotFoundError):
+            return f"{RUNTIME} {version(package)}"
+    return f"no {RUNTIME}"
 
 
 def _name(setting: Setting) -> str:

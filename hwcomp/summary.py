@@ -49,6 +49,7 @@ def summarise_result(
             description=target.description,
             activation=target.activation,
             threads=final.compiled.threads,
+            provider=target.provider,
         ),
         runtime=RuntimeReport(name=target.runtime, version=environment()["onnxruntime"]),
         method=config.method,

@@ -134,6 +134,11 @@ class Target(_Strict):
     gpu: Gpu | None = None
     local: bool = False
 
+    @property
+    def provider(self) -> Literal["cpu", "cuda", "tensorrt"]:
+        """What computes: the processor, or the GPU by one of ONNX Runtime's execution providers."""
+        return "cpu" if self.gpu is None else self.gpu.provider
+
     def candidates(self, op: str) -> tuple[str, ...]:
         """Return the schemes that an operator can run in here, "float" first."""
         return (FLOAT, *(scheme for scheme, ops in self.schemes.items() if op in ops))

@@ -145,7 +145,11 @@ def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Progr
     return Manifest(
         name=job.workload.name,
         target=TargetReport(
-            name=target.name, description=target.description, activation=target.activation, threads=job.threads
+            name=target.name,
+            description=target.description,
+            activation=target.activation,
+            threads=job.threads,
+            provider=target.provider,
         ),
         runtime=RuntimeReport(name=TVM, version=importlib.metadata.version("apache-tvm")),
         method=config.method,

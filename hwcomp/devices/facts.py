@@ -112,13 +112,13 @@ class DeviceFacts:
         cpu = f"cpu: {self.cpu} | isa: {isa} | cores: {self.cores}"
         if self.provider == "cpu" or not self.gpus:
             return cpu
-        return f"gpu: {self.gpus[0].name} | compute: {self.gpus[0].compute} | cpu: {self.cpu}"
+        gpu = self.gpus[0]
+        return f"gpu: {gpu.name} | compute: {gpu.compute} | provider: {self.provider} | cpu: {self.cpu}"
 
     @property
     def runtime(self) -> str:
         """Name and version of the runtime that models run in."""
-        version = f"onnxruntime {self.runtimes.get('onnxruntime', 'missing')}"
-        return version if self.provider == "cpu" else f"{version} {self.provider}"
+        return f"onnxruntime {self.runtimes.get('onnxruntime', 'missing')}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,8 +4,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from hwcomp.devices.agent import Agent
-from hwcomp.devices.verbs import AgentDevice, Answer, describe
+from hwcomp.devices.agent import CPU, Agent
+from hwcomp.devices.verbs import AgentDevice, Answer
 from hwcomp.lowering.onnxruntime import Feed
 
 
@@ -15,8 +15,8 @@ class LocalDevice(AgentDevice):
 
     name = "local"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, provider: str = CPU) -> None:
+        super().__init__(provider)
         self._agent = Agent(tempfile.gettempdir())
 
     def ask(self, verb: str, fields: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> Answer:
@@ -29,9 +29,8 @@ class LocalDevice(AgentDevice):
     def _about(self, model: bytes, verb: str, feed: Feed, threads: int, options: Mapping[str, Any]) -> Answer:
         """Ask about a model, which is there already: it need not travel, nor be hashed or written to the disk."""
         self._agent.models = {"it": model}
-        described, arrays = describe(feed)
+        fields, arrays = self._fields("it", feed, threads, options)
         try:
-            fields = {"model": "it", "feed": described, "threads": threads, **options}
             return self._good(verb, self.ask(verb, fields, arrays))
         finally:
             self._agent.models = {}

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hwcomp.devices.agent import CPU
 from hwcomp.devices.connection import Connection, Lost, NoProtocol
 from hwcomp.devices.facts import DeviceFacts
 from hwcomp.devices.verbs import AgentDevice, Answer
@@ -20,8 +21,8 @@ class PipeDevice(AgentDevice):
 
     waits_s: tuple[float, ...] = ()
 
-    def __init__(self, name: str) -> None:
-        super().__init__()
+    def __init__(self, name: str, provider: str = CPU) -> None:
+        super().__init__(provider)
         self.name = name
         self._connection: Connection | None = None
         self._closed = threading.Event()

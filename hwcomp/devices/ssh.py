@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import final
 
 from hwcomp.devices.address import parse_address
+from hwcomp.devices.agent import CPU
 from hwcomp.devices.connection import Connection, Lost
 from hwcomp.devices.pipe import PipeDevice
 from hwcomp.devices.ssh_refusals import refusal
@@ -45,8 +46,8 @@ LOADER = (
 class SshDevice(PipeDevice):
     """A device behind an ``ssh://`` address."""
 
-    def __init__(self, address: str, waits_s: tuple[float, ...] = WAITS_S) -> None:
-        super().__init__(address)
+    def __init__(self, address: str, waits_s: tuple[float, ...] = WAITS_S, provider: str = CPU) -> None:
+        super().__init__(address, provider)
         self.waits_s = waits_s
         self.address = parse_address(address)
         self._source = (files("hwcomp.devices") / "agent.py").read_bytes()

@@ -3,14 +3,15 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hwcomp.devices import agent, checks
 from hwcomp.devices.base import WARMUP, Device
-from hwcomp.devices.facts import DeviceFacts, DeviceState, parse_facts, parse_state
-from hwcomp.errors import DeviceError, LoweringError
+from hwcomp.devices.facts import DeviceFacts, DeviceState, GpuState, parse_facts, parse_gpu_state, parse_state
+from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, LoweringError
 from hwcomp.lowering.onnxruntime import Array, Feed, Owner, owner_times
 
 BLOCK_S = 0.25
@@ -23,9 +24,15 @@ Answer = tuple[dict[str, Any], list[bytes]]
 
 
 class AgentDevice(Device):
-    """Speaks the agent's protocol; a subclass carries one request there and its answer back."""
+    """Speaks the agent's protocol; a subclass carries one request there and its answer back.
 
-    def __init__(self) -> None:
+    Attributes:
+        provider: what computes there, see `hwcomp.devices.agent.PROVIDERS`.
+        limited: blocks during which the power limit held a GPU's clock.
+    """
+
+    def __init__(self, provider: str = agent.CPU) -> None:
+        self.provider, self.limited = provider, 0
         self._facts: DeviceFacts | None = None
 
     @abstractmethod
@@ -54,6 +61,7 @@ class AgentDevice(Device):
         """Return the times in microseconds of runs in a fresh, warmed-up session."""
         options = {"runs": runs, "block_s": BLOCK_S, "warmup": WARMUP}
         header, _ = self._about(model, "time", feed, threads, options)
+        self._check_speed(header)
         try:
             return checks.times_us(header.get("us"), runs)
         except ValueError as error:
@@ -62,6 +70,7 @@ class AgentDevice(Device):
     def kernel_times(self, model: bytes, feed: Feed, threads: int, runs: int, warmup: int) -> dict[Owner, float]:
         """Return the time of each owner's kernels in the context of the whole model, in microseconds per run."""
         header, blobs = self._about(model, "profile", feed, threads, {"runs": runs, "warmup": warmup})
+        self._check_speed(header)
         try:
             samples, per_run = checks.kernels_us(header, runs)
             return owner_times(b"".join(blobs), samples, per_run)
@@ -76,6 +85,16 @@ class AgentDevice(Device):
         except ValueError as error:
             raise self.disbelieved(str(error)) from error
 
+    def remarks(self) -> list[str]:
+        """Return what is to be known of the measurements: whether the GPU's power limit held its clock."""
+        if not self.limited:
+            return []
+        remark = (
+            f"During {self.limited} blocks the power limit of the GPU of '{self.name}' held its clock below its best, "
+            "as it does under such load: latencies are those of the GPU with this limit."
+        )
+        return [remark]
+
     def disbelieved(self, what: str) -> DeviceError:
         """Return the error for an answer that cannot be right."""
         return DeviceError(
@@ -89,21 +108,49 @@ class AgentDevice(Device):
         if header.get("protocol") != agent.PROTOCOL:
             raise self.disbelieved(f"protocol {header.get('protocol')!r}, where {agent.PROTOCOL} is spoken here")
         try:
-            return parse_facts(header)
+            return replace(parse_facts(header), provider=self.provider)
         except ValueError as error:
             raise self.disbelieved(str(error)) from error
 
     def _about(self, model: bytes, verb: str, feed: Feed, threads: int, options: Mapping[str, Any]) -> Answer:
         """Ask about a model, which is sent where the agent does not have it."""
         key = hashlib.sha256(model).hexdigest()
-        described, arrays = describe(feed)
-        fields = {"model": key, "feed": described, "threads": threads, **options}
+        fields, arrays = self._fields(key, feed, threads, options)
         for _ in range(SENDINGS):
             header, blobs = self.ask(verb, fields, arrays)
             if header.get("ok") is True or header.get("kind") != "missing":
                 return self._good(verb, (header, blobs))
             self._good("put", self.ask("put", {"sha256": key}, [model]))
         raise self.disbelieved("again and again that it does not have a model it was sent")
+
+    def _fields(
+        self, key: str, feed: Feed, threads: int, options: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """Return the fields of a request about a model, and its inputs; one thread feeds a GPU."""
+        described, arrays = describe(feed)
+        fields = {"model": key, "feed": described, "threads": threads, **options}
+        if self.provider != agent.CPU:
+            fields |= {"threads": 1, "provider": self.provider}
+        return fields, arrays
+
+    def _check_speed(self, header: Mapping[str, Any]) -> None:
+        """Check what a GPU did while it was measured.
+
+        Raises:
+            DeviceThrottled: it was not at its usual speed.
+        """
+        if self.provider == agent.CPU or header.get("gpu") is None:
+            return
+        try:
+            state: GpuState = parse_gpu_state(header["gpu"])
+        except (ValueError, AttributeError) as error:
+            raise self.disbelieved(str(error)) from error
+        if state.slowed:
+            name = self._facts.gpus[0].name if self._facts and self._facts.gpus else "GPU"
+            raise DeviceThrottled(
+                f"The {name} of '{self.name}' slowed down while measured: {' and '.join(state.slowed)} ({state})."
+            )
+        self.limited += "power limit" in state.reasons
 
     def _good(self, verb: str, answer: Answer) -> Answer:
         """Return an answer that is good news.
@@ -113,13 +160,20 @@ class AgentDevice(Device):
             DeviceError: the device is.
         """
         header, _ = answer
+        is_about_model = verb in ("time", "profile", "run")
         if header.get("ok") is True:
+            if is_about_model and self.provider != agent.CPU and header.get("provider") != self.provider:
+                raise self.disbelieved(f"by '{header.get('provider')}', where '{self.provider}' was asked to compute")
             return answer
         said = checks.printable(str(header.get("error", "nothing")))
         where = "" if self.name == "local" else f"On the device '{self.name}': "
         if header.get("kind") == "prerequisite":
             raise DeviceError(f"{where}{said}; run `pip install onnxruntime numpy` there.")
-        if verb in ("time", "profile", "run"):
+        if header.get("kind") == "memory":
+            raise DeviceMemoryError(f"{where}{said}; give `example_inputs` of a smaller batch, or use a larger GPU.")
+        if header.get("kind") == "gpu":
+            raise DeviceError(f"{where}{said}.")
+        if is_about_model:
             raise LoweringError(f"{where}{said}")
         raise DeviceError(f"{where}{said} (asked to '{verb}').")
 
