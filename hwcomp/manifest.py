@@ -138,10 +138,11 @@ class TargetReport(_Part):
 
 
 class RuntimeReport(_Part):
-    """The runtime that the artifact is for."""
+    """The runtime that the artifact is for; the precision of all products, where it is one for all."""
 
     name: str
     version: str
+    precision: str | None = None
 
 
 class ReachReport(_Part):

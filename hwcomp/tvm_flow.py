@@ -1,7 +1,8 @@
-"""The flow of ``--runtime tvm``: a float network becomes a library, and is timed against ONNX Runtime's float one."""
+"""The flow of ``--runtime tvm``: a float network becomes a library, and is timed against the float network."""
 
 import importlib.metadata
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from hwcomp.benches.base import Accuracy
 from hwcomp.config import Budget
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.data import eval_samples
+from hwcomp.devices import LOCAL
+from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
 from hwcomp.digests import model_digest
 from hwcomp.evaluation import accuracies, distance, reference_outputs
@@ -20,7 +23,6 @@ from hwcomp.fix import fix, plan
 from hwcomp.job import Job
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.lowering.onnx_export import export_plain, opaque_sites
-from hwcomp.lowering.tvm import compile_library
 from hwcomp.manifest import (
     BudgetReport,
     Compiled,
@@ -33,9 +35,9 @@ from hwcomp.manifest import (
 )
 from hwcomp.measurement import Measurement, estimated
 from hwcomp.program import Program
-from hwcomp.sparse_kernels.tir_build import vectors_of
 from hwcomp.stages import digest
 from hwcomp.subject import to_bytes
+from hwcomp.tvm_libraries import Libraries, check_precision, libraries
 
 PLAIN, LIBRARY = "plain", "library"
 ROUNDS = 8
@@ -58,7 +60,7 @@ class Library:
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """How long the float network takes in ONNX Runtime, and the library in TVM's.
+    """How long the float network takes, and the library.
 
     Attributes:
         baseline: of the float network.
@@ -86,9 +88,11 @@ def compile_with_tvm(job: Job) -> Library:
     """Compile a network with TVM, time it where there is a device, and see what it computes where it runs here.
 
     Raises:
-        InputError: the target has no vectors that there are kernels for.
-        LoweringError: TVM cannot compile the network, or there is no linker for the target.
+        InputError: the target has no vectors that there are kernels for, or not the precision; or the device cannot be
+            used.
+        LoweringError: TVM cannot compile the network, or there is no compiler or linker for the target.
     """
+    check_precision(job)
     fixed = fix(job.original, plan(job.original, {}, {}, {}))
     key = digest(
         model_digest(job.workload.model), str(fixed.module.code), [list(x.shape) for x in fixed.example_inputs]
@@ -99,35 +103,40 @@ def compile_with_tvm(job: Job) -> Library:
         key,
         lambda: to_bytes(export_plain(job.workload.model, fixed.example_inputs, names, opaque_sites(fixed))),
     )
-    stage = job.reporter.stage("Compile")
-    vectors = vectors_of(job.target.isa)
-    with stage.bar(f"TVM, for {vectors.cpu}", total=None):
-        content = compile_library(fixed, vectors, job.threads, job.stages)
-    stage.done(f"a library of {len(content) / 2**20:.1f} MB for {vectors.triple}, {vectors.cpu}")
-    timed = _timed(job, names, fixed, plain, content)
-    return Library(program=fixed, content=content, manifest=_manifest(job, plain, content, timed, fixed))
+    with device_for(job.target, job.config) or nullcontext() as device:  # one that cannot be used is told first
+        made = libraries(job, fixed, plain, timed=device is not None)
+        timed = _estimated(job) if device is None else _timed(job, device, made, plain, names, fixed)
+    return Library(program=fixed, content=made.content, manifest=_manifest(job, plain, made, timed, fixed))
 
 
-def _timed(job: Job, names: Sequence[str], fixed: Program, plain: bytes, content: bytes) -> Timed:
-    """Time both in turn on a device, or estimate both alike."""
+def _roofline_us(job: Job) -> float:
     space, kernels = search_space(job.original), kernels_of(job.original, job.target.activation)
-    latency_us = Roofline(target=job.target, threads=job.threads).cost_table(space, kernels).predict_us({})
-    device = device_for(job.target, job.config)
-    if device is None:
-        one = estimated(latency_us, job.threads, "analytic")
-        note = (
-            "Nothing was measured and the library was not run: both latencies are the roofline's, which knows neither "
-            "runtimes nor zeros; give --device ssh://... or --device emulated to learn more."
-        )
-        return Timed(baseline=one, compiled=one, predicted_us=latency_us, distance=0.0, ratios=[], notes=[note])
-    models = {PLAIN: plain, LIBRARY: content}
+    return Roofline(target=job.target, threads=job.threads).cost_table(space, kernels).predict_us({})
+
+
+def _estimated(job: Job) -> Timed:
+    """Estimate both alike."""
+    latency_us = _roofline_us(job)
+    one = estimated(latency_us, job.threads, "analytic")
+    elsewhere = "emulated" if job.target.gpu is None else "local, beside such a GPU,"
+    note = (
+        "Nothing was measured and the library was not run: both latencies are the roofline's, in float32, which knows "
+        f"neither runtimes nor zeros; give --device ssh://... or --device {elsewhere} to learn more."
+    )
+    return Timed(baseline=one, compiled=one, predicted_us=latency_us, distance=0.0, ratios=[], notes=[note])
+
+
+def _timed(job: Job, device: Device, made: Libraries, plain: bytes, names: Sequence[str], fixed: Program) -> Timed:
+    """Time both in turn on a device."""
+    latency_us = _roofline_us(job)
+    models = {PLAIN: made.baseline, LIBRARY: made.content}
     feed = {name: x.numpy() for name, x in zip(names, fixed.example_inputs, strict=True)}
     stage = job.reporter.stage("Measure")
-    with device, stage.bar("interleaved runs", total=len(models) * ROUNDS) as bar:
+    with stage.bar("interleaved runs", total=len(models) * ROUNDS) as bar:
         timed = compare(device, models, feed, job.threads, ROUNDS, bar.advance)
-        found, notes = device.run(content, feed, job.threads), device.remarks()
+        found, notes = device.run(made.content, feed, job.threads), device.remarks()
     baseline, compiled = timed.measurement(PLAIN), timed.measurement(LIBRARY)
-    stage.done(f"ONNX Runtime {baseline.median_us / 1e3:.3f} ms, TVM {compiled.median_us / 1e3:.3f} ms")
+    stage.done(f"{made.against} {baseline.median_us / 1e3:.3f} ms, TVM {compiled.median_us / 1e3:.3f} ms")
     return Timed(
         baseline=baseline,
         compiled=compiled,
@@ -138,10 +147,11 @@ def _timed(job: Job, names: Sequence[str], fixed: Program, plain: bytes, content
     )
 
 
-def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Program) -> Manifest:
+def _manifest(job: Job, plain: bytes, made: Libraries, timed: Timed, fixed: Program) -> Manifest:
     config, target = job.config, job.target
-    notes = [*timed.notes, *(f"{note.site}: {note.reason}" for note in fixed.notes)]
-    accuracy = _accuracy(job, plain, content) if target.local else None
+    notes = [*timed.notes, *made.notes, *(f"{note.site}: {note.reason}" for note in fixed.notes)]
+    runs_here = target.local or config.device == LOCAL
+    accuracy = _accuracy(job, plain, made.content) if runs_here else None
     return Manifest(
         name=job.workload.name,
         target=TargetReport(
@@ -151,7 +161,7 @@ def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Progr
             threads=job.threads,
             provider=target.provider,
         ),
-        runtime=RuntimeReport(name=TVM, version=importlib.metadata.version("apache-tvm")),
+        runtime=RuntimeReport(name=TVM, version=importlib.metadata.version("apache-tvm"), precision=made.precision),
         method=config.method,
         seed=config.seed,
         budget=BudgetReport(
@@ -168,7 +178,7 @@ def _manifest(job: Job, plain: bytes, content: bytes, timed: Timed, fixed: Progr
         compiled=Compiled(
             latency_us=LatencyUs.of(timed.compiled),
             accuracy=None if accuracy is None else accuracy.compiled,
-            size_bytes=len(content),
+            size_bytes=len(made.content),
             predicted_latency_us=timed.predicted_us,
             output_distance=timed.distance,
         ),

@@ -383,8 +383,9 @@ class Library:
         tvm_ffi = tvm_runtime()
         if self._is_for_gpu:
             load_gpu_runtime(self.signature["compute"])
+        else:
+            tvm_ffi.get_global_func("runtime.config_threadpool")(TVM_ALL_CORES, threads)
         self._device = tvm_ffi.Device(TVM_GPU if self._is_for_gpu else TVM_CPU, 0)
-        tvm_ffi.get_global_func("runtime.config_threadpool")(TVM_ALL_CORES, threads)
         self._module = tvm_ffi.load_module(path)
         self._machine = self._module["vm_load_executable"]()
         places = (TVM_GPU, 0, TVM_POOL) if self._is_for_gpu else ()
