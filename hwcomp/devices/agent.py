@@ -315,9 +315,10 @@ def refuse_strays(events: list[Header], provider: str) -> None:
     if strays:
         more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
         raise Refused(
-            f"ONNX Runtime ran {', '.join(strays[:3])}{more} on the processor, not with {PROVIDERS[provider]}: the "
-            "latencies would not be the GPU's. Leave these operators out, or use an onnxruntime-gpu that has them "
-            "(`pip install hwcomp[gpu]`)"
+            f"ONNX Runtime ran {', '.join(strays[:3])}{more} on the processor, not with {PROVIDERS[provider]}, so that "
+            "the latencies would not be the GPU's: leave these operators out, or use an onnxruntime-gpu that has them "
+            "(`pip install hwcomp[gpu]`)",
+            "gpu",
         )
 
 
@@ -600,6 +601,8 @@ def _run_us(run: Callable[[], Any]) -> float:
 
 def profile(source: Source, feed: Header, threads: int, runs: int, warmup: int, provider: str = CPU) -> Answer:
     """Return the durations and executions per run of every node, those of the last runs, and the optimised graph."""
+    if provider != CPU:
+        check_on_gpu(source, feed, threads, provider)
     news: Header = {}
     with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
         session = open_session(source, threads, folder, provider)
@@ -607,7 +610,6 @@ def profile(source: Source, feed: Header, threads: int, runs: int, warmup: int, 
         whole_us = [_run_us(run) for _ in range(warmup + runs)]
         events = json.loads(Path(session.end_profiling()).read_text())
         if provider != CPU:
-            refuse_strays(events, provider)
             news = {"gpu": _state_under_load(run)}
         del session, run  # its threads spin while it lives
         graph = (Path(folder) / "optimized.onnx").read_bytes()
@@ -629,7 +631,6 @@ def profile_in_child(source: Source, request: Header, blobs: list[bytes]) -> Ans
     model = source if isinstance(source, bytes) else Path(source).read_bytes()
     digest = hashlib.sha256(model).hexdigest()
     asked = [({"id": 0, "verb": "put", "sha256": digest}, [model]), ({**request, "model": digest}, blobs)]
-    sent = b"".join(part for header, parts in asked for part in (pack(header, parts), *parts))
     with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
         path = Path(folder) / "agent.py"
         path.write_bytes(_own_source())
@@ -640,18 +641,24 @@ def profile_in_child(source: Source, request: Header, blobs: list[bytes]) -> Ans
             env={**os.environ, BLOCKING: "1"},
         )
         try:
-            said, _ = child.communicate(sent + pack({"id": 0, "verb": "bye"}, []))
+            answers = [_asked(child, header, parts) for header, parts in asked]
         finally:
             child.kill()
-            child.wait()
-    stream = io.BytesIO(said)
-    for _ in asked:
-        message = read_message(stream)
-        if message is None:
-            raise Refused(f"the agent that profiles on the GPU ended with code {child.returncode}", "runtime")
-        answer, out = message
-        if answer.get("ok") is not True:
-            raise Refused(str(answer.get("error")), str(answer.get("kind")))
+            child.communicate()
+    return answers[-1]
+
+
+def _asked(child: Any, request: Header, blobs: list[bytes]) -> Answer:
+    """Return the answer of an agent that is a child of this one."""
+    for part in (pack(request, blobs), *blobs):
+        child.stdin.write(part)
+    child.stdin.flush()
+    message = read_message(child.stdout)
+    if message is None:
+        raise Refused(f"the agent that profiles on the GPU ended with code {child.wait()}", "runtime")
+    answer, out = message
+    if answer.get("ok") is not True:
+        raise Refused(str(answer.get("error")), str(answer.get("kind")))
     return answer, out
 
 
@@ -996,9 +1003,7 @@ class Agent:
         runs, warmup = _whole(request, "runs", 1, 100_000), _whole(request, "warmup", 0, 1000)
         provider, source, feed = _provider(request), self._model(request), _feed(request, blobs)
         if provider == TENSORRT:
-            raise Refused(
-                "TensorRT runs a network as one kernel, of which no part can be timed: time the whole network"
-            )
+            raise Refused("TensorRT runs a network as one kernel, of which no part can be timed: time it whole", "gpu")
         if provider == CUDA and not is_library(source) and os.environ.get(BLOCKING) != "1":
             check_provider(provider)
             return profile_in_child(source, request, blobs)

@@ -1,0 +1,428 @@
+"""Devices with a GPU, without one: the driver's library and tool are stand-ins, and where said the GPU's provider.
+
+Everything else is real: agents are processes, and models run in ONNX Runtime, whose processor plays the GPU.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from hwcomp.devices import agent
+from hwcomp.devices.connection import Connection
+from hwcomp.devices.pipe import PipeDevice
+from hwcomp.devices.steady import Clock
+from hwcomp.devices.throttling import UnthrottledDevice
+from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, InputError
+from hwcomp.matching import check_matches
+from hwcomp.target import load
+
+NVML = """
+import json, os
+
+plan = json.loads(open(os.environ["FAKE_NVML"]).read())
+if plan.get("absent"):
+    raise ImportError("no pynvml")
+NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = 1, 0
+
+
+class NVMLError(Exception):
+    pass
+
+
+class Memory:
+    def __init__(self, total):
+        self.total = total
+
+
+def nvmlInit():
+    global plan
+    plan = json.loads(open(os.environ["FAKE_NVML"]).read())
+    if "error" in plan:
+        raise NVMLError(plan["error"])
+
+
+def nvmlSystemGetDriverVersion(): return b"580.95.05"
+def nvmlSystemGetCudaDriverVersion(): return plan.get("cuda", 13000)
+def nvmlDeviceGetCount(): return len(plan["gpus"])
+def nvmlDeviceGetHandleByIndex(number): return plan["gpus"][number]
+def nvmlDeviceGetName(gpu): return gpu["name"]
+def nvmlDeviceGetUUID(gpu): return gpu.get("uuid", "GPU-0")
+def nvmlDeviceGetCudaComputeCapability(gpu): return tuple(gpu.get("compute", (9, 0)))
+def nvmlDeviceGetMemoryInfo(gpu): return Memory(141 * 2**30)
+def nvmlDeviceGetClockInfo(gpu, kind): return gpu.get("clock", 1980)
+def nvmlDeviceGetMaxClockInfo(gpu, kind): return 1980
+def nvmlDeviceGetCurrentClocksThrottleReasons(gpu): return gpu.get("reasons", 1)
+
+
+def nvmlDeviceGetTemperature(gpu, kind):
+    if "temperature" not in gpu:
+        raise NVMLError("Not Supported")
+    return gpu["temperature"]
+"""
+
+SMI = """#!/bin/sh
+if [ -z "$1" ]; then echo "| NVIDIA-SMI 550.54   Driver Version: 550.54   CUDA Version: 12.4 |"; exit 0; fi
+cat "$FAKE_SMI"
+exit "$FAKE_SMI_CODE"
+"""
+
+H200 = {"name": "NVIDIA H200", "uuid": "GPU-aaaa"}
+T4 = {"name": "Tesla T4", "uuid": "GPU-bbbb", "compute": [7, 5]}
+
+STAND_IN = (
+    (
+        'CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider"',
+        'CPU: "AzureExecutionProvider", CUDA: "CPUExecutionProvider"',
+    ),
+    ('_bound(session, feed, "cuda")', '_bound(session, feed, "cpu")'),
+)
+"""What makes ONNX Runtime's processor play the GPU in a copy of the agent."""
+
+
+class Child(PipeDevice):
+    """An agent that is a child of this process."""
+
+    def __init__(self, path: Path, environment: dict[str, str], provider: str = "cuda") -> None:
+        super().__init__("child", provider)
+        self.command = [sys.executable, "-W", "ignore", str(path)]
+        self.environment = environment
+
+    def connect(self) -> Connection:
+        return Connection(self.command, self.environment)
+
+
+class Driver:
+    """A stand-in of NVIDIA's driver, for processes that are started in its environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.plan_path, self.smi_path = folder, folder / "plan.json", folder / "smi.csv"
+        (folder / "pynvml.py").write_text(NVML)
+        self.set(absent=True)
+
+    def set(self, *gpus: dict[str, Any], **plan: object) -> None:
+        self.plan_path.write_text(json.dumps({"gpus": gpus, **plan}))
+
+    def add_smi(self, text: str, code: int = 0) -> None:
+        tool = self.folder / "bin" / "nvidia-smi"
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(SMI)
+        tool.chmod(0o755)
+        self.smi_path.write_text(text)
+        self.code = code
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {
+            "PYTHONPATH": str(self.folder), "FAKE_NVML": str(self.plan_path), "FAKE_SMI": str(self.smi_path),
+            "FAKE_SMI_CODE": str(getattr(self, "code", 0)),
+            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HWCOMP_PATIENCE": "0",
+        }  # fmt: skip
+        return {**{key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}, **own}
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Driver:
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    return Driver(folder)
+
+
+Open = Callable[..., Child]
+
+
+@pytest.fixture
+def opened(driver: Driver, tmp_path: Path) -> Iterator[Open]:
+    """Open an agent beside the stand-in driver; changes to its source make further stand-ins."""
+    made: list[Child] = []
+
+    def make(*changes: tuple[str, str], provider: str = "cuda", **environment: str) -> Child:
+        source = Path(agent.__file__).read_text()
+        for before, after in changes:
+            assert source.count(before) == 1, before
+            source = source.replace(before, after)
+        path = tmp_path / f"agent{len(made)}.py"
+        path.write_text(source)
+        made.append(Child(path, {**driver.environment, **environment}, provider))
+        return made[-1]
+
+    yield make
+    for device in made:
+        device.close()
+
+
+def network() -> bytes:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    w = numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4), "w")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], name="a/MatMul"),
+        helper.make_node("Softsign", ["m"], ["y"], name="b/Op"),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [w])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+FEED = {"x": np.array([[1.0, -2.0, 3.0, -4.0]], np.float32)}
+
+
+def refusal(error: type[Exception], ask: Callable[[], object]) -> str:
+    with pytest.raises(error) as refused:
+        ask()
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+def test_what_the_drivers_library_tells(driver: Driver, opened: Open) -> None:
+    driver.set({**H200, "reasons": 0x4 | 0x20, "clock": 1200})
+    device = opened()
+    (gpu,) = device.facts().gpus
+    assert (gpu.name, gpu.compute, gpu.memory_bytes) == ("NVIDIA H200", "9.0", 141 * 2**30)
+    assert (gpu.driver, gpu.cuda) == ("580.95.05", "13.0")
+    assert device.facts().fingerprint.startswith("gpu: NVIDIA H200 | compute: 9.0 | provider: cuda | cpu: ")
+    state = device.state().gpu
+    assert state is not None
+    assert (state.clock_mhz, state.max_clock_mhz, state.temperature_c) == (1200, 1980, None)
+    assert state.reasons == ("power limit", "heat, by software")
+    check_matches(device, load("gpu"))
+
+
+def test_what_nvidia_smi_tells(driver: Driver, opened: Open) -> None:
+    driver.add_smi("0, GPU-1, NVIDIA L4, 8.9, 23034, 550.54, 210, 2040, 35, 0x0000000000000048\n")
+    device = opened()
+    (gpu,) = device.facts().gpus
+    assert (gpu.name, gpu.compute, gpu.memory_bytes) == ("NVIDIA L4", "8.9", 23034 * 2**20)
+    assert (gpu.driver, gpu.cuda) == ("550.54", "12.4")
+    state = device.state().gpu
+    assert state is not None
+    assert str(state) == "210 of 2040 MHz, 35 degrees"
+    assert state.slowed == ("hardware slowdown", "heat, by hardware")
+
+
+def test_a_tool_that_knows_little(driver: Driver, opened: Open) -> None:
+    driver.add_smi("0, [N/A], Orin (nvgpu), [N/A], [N/A], 540.4, [N/A], [N/A], [N/A], [Not Supported]\n")
+    device = opened()
+    (gpu,) = device.facts().gpus
+    assert (gpu.name, gpu.compute, gpu.memory_bytes) == ("Orin (nvgpu)", None, None)
+    state = device.state().gpu
+    assert state is not None
+    assert (state.reasons, str(state)) == ((), "clock unknown")
+
+
+def test_a_processor_is_the_same_device_with_and_without_a_gpu(driver: Driver, opened: Open) -> None:
+    driver.set(H200)
+    assert opened(provider="cpu").facts().fingerprint.startswith("cpu: ")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (lambda _driver: None, "NVIDIA GPU"),
+        (lambda driver: driver.set(error="Driver Not Loaded"), "no NVIDIA driver that answers (Driver Not Loaded)"),
+        (lambda driver: driver.set(error="NVML Shared Library Not Found"), "NVIDIA GPU"),
+        (lambda driver: driver.set(), "there is no NVIDIA GPU"),
+        (lambda driver: driver.add_smi("No devices were found", 6), "there is no NVIDIA GPU"),
+        (
+            lambda driver: driver.add_smi("NVIDIA-SMI has failed because it couldn't communicate with the driver.", 9),
+            "no NVIDIA driver that answers (NVIDIA-SMI has failed",
+        ),
+        (lambda driver: driver.set(H200, T4), "different kinds (NVIDIA H200, Tesla T4)"),
+    ],
+    ids=["nothing", "not loaded", "no library", "none", "smi none", "smi failed", "two kinds"],
+)
+def test_no_gpu_no_driver_or_two_kinds(
+    driver: Driver, opened: Open, prepare: Callable[[Driver], None], said: str
+) -> None:
+    prepare(driver)
+    assert said in refusal(DeviceError, lambda: check_matches(opened(), load("gpu")))
+
+
+def test_one_of_two_kinds_is_chosen_as_cuda_chooses(driver: Driver, opened: Open) -> None:
+    driver.set(T4, H200)
+    check_matches(opened(CUDA_VISIBLE_DEVICES="1"), load("gpu"))
+    check_matches(opened(CUDA_VISIBLE_DEVICES="GPU-aaaa"), load("gpu"))
+    hidden = refusal(DeviceError, lambda: check_matches(opened(CUDA_VISIBLE_DEVICES=""), load("gpu")))
+    assert "CUDA_VISIBLE_DEVICES= hides all 2 NVIDIA GPUs" in hidden
+
+
+def test_another_gpu_than_the_targets(driver: Driver, opened: Open) -> None:
+    driver.set(T4)
+    check_matches(opened(), load("nvidia_t4"))
+    sentence = refusal(InputError, lambda: check_matches(opened(), load("gpu")))
+    assert "its GPU is 'Tesla T4', the target's is 'H200'" in sentence
+
+
+def test_a_build_of_the_runtime_without_the_provider(driver: Driver, opened: Open) -> None:
+    driver.set(H200)
+    for ask in (
+        lambda: opened().time_block(network(), FEED, 1),
+        lambda: opened().kernel_times(network(), FEED, 1, 7, 1),
+        lambda: opened(provider="tensorrt").run(network(), FEED, 1),
+    ):
+        sentence = refusal(DeviceError, ask)
+        assert "ExecutionProvider; run `pip uninstall -y onnxruntime && pip install onnxruntime-gpu`" in sentence
+        assert "hwcomp[gpu]" in sentence
+
+
+def test_a_driver_that_is_older_than_the_runtime(driver: Driver, opened: Open) -> None:
+    driver.set(H200, cuda=12040)
+    newer = ('str(getattr(built, "cuda_version", ""))', '"13.0"')
+    sentence = refusal(DeviceError, lambda: opened(*STAND_IN, newer).time_block(network(), FEED, 1))
+    assert "driver 580.95.05 there is for CUDA 12.4 at most" in sentence
+    assert "needs CUDA 13.0: update the driver" in sentence
+
+
+def test_a_provider_that_does_not_start(driver: Driver, opened: Open) -> None:
+    """ONNX Runtime has it, but the session that comes has only the processor."""
+    driver.set(H200)
+    has_it = ("if PROVIDERS[provider] not in ort.get_available_providers():", "if False:")
+    sentence = refusal(DeviceError, lambda: opened(has_it).time_block(network(), FEED, 1))
+    assert "CUDAExecutionProvider of ONNX Runtime" in sentence
+    assert "did not start, so that the processor would compute" in sentence
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in sentence
+
+
+@pytest.mark.parametrize("verb", ["time", "profile", "run"])
+def test_a_fall_back_to_the_processor_is_seen_in_the_profile(driver: Driver, opened: Open, verb: str) -> None:
+    """The session claims to have the provider; a real profile tells that the processor ran everything."""
+    driver.set(H200)
+    claims = (
+        ("if PROVIDERS[provider] not in ort.get_available_providers():", "if False:"),
+        ("if PROVIDERS[provider] not in session.get_providers():", "if False:"),
+    )
+    device = opened(*claims)
+    asks = {
+        "time": lambda: device.time_block(network(), FEED, 1),
+        "profile": lambda: device.kernel_times(network(), FEED, 1, 7, 1),
+        "run": lambda: device.run(network(), FEED, 1),
+    }
+    sentence = refusal(DeviceError, asks[verb])
+    assert "ran a/MatMul, b/Op on the processor, not with CUDAExecutionProvider" in sentence
+    assert "pip install hwcomp[gpu]" in sentence
+
+
+def event(name: str, op: str, provider: str, *types: str) -> dict[str, Any]:
+    shapes = [{one: [1]} for one in types]
+    args = {"op_name": op, "provider": f"{provider}ExecutionProvider", "output_type_shape": shapes}
+    return {"cat": "Node", "name": f"{name}_kernel_time", "args": args}
+
+
+def test_shapes_may_be_computed_by_the_processor() -> None:
+    on_gpu = event("conv", "Conv", "CUDA", "float")
+    shapes = [event("shape", "Shape", "CPU", "int64"), event("pick", "Gather", "CPU", "int64")]
+    assert agent.run_on_processor([on_gpu, *shapes], "cuda") == []
+    assert agent.run_on_processor([on_gpu, event("embed", "Gather", "CPU", "float")], "cuda") == ["embed"]
+    assert agent.run_on_processor([on_gpu, event("top", "TopK", "CPU", "int64")], "cuda") == ["top"]
+    assert agent.run_on_processor([on_gpu, *shapes], "tensorrt") == ["conv"]
+    assert agent.run_on_processor([event("trt", "TRTKernel", "Tensorrt", "float"), on_gpu], "tensorrt") == []
+
+
+def test_an_agent_that_ignores_the_provider_is_not_believed(driver: Driver, opened: Open) -> None:
+    driver.set(H200)
+    deaf = ('name = request.get("provider", CPU)', "name = CPU")
+    sentence = refusal(DeviceError, lambda: opened(deaf).time_block(network(), FEED, 1))
+    assert "by 'cpu', where 'cuda' was asked to compute" in sentence
+
+
+def test_an_unknown_provider_is_refused() -> None:
+    answer, _ = agent.Agent("").handle({"id": 1, "verb": "run", "provider": "npu"}, [])
+    assert answer["error"] == "no provider 'npu'; there are cpu, cuda, tensorrt"
+
+
+def test_a_gpu_is_timed_profiled_and_run(driver: Driver, opened: Open) -> None:
+    """ONNX Runtime's processor plays the GPU: inputs are bound, kernels are waited for in a process of their own."""
+    driver.set({**H200, "reasons": 0x4})
+    waits = ('os.environ.get(BLOCKING) != "1"', 'os.environ.get(BLOCKING, "0") == "0"')
+    device = opened(*STAND_IN, waits)
+    assert len(device.time_block(network(), FEED, 8, runs=9)) == 9
+    assert {owner.name for owner in device.kernel_times(network(), FEED, 8, 7, 1)} == {"a", "b"}
+    (out,) = device.run(network(), FEED, 8)
+    product = FEED["x"] @ np.arange(16, dtype=np.float32).reshape(4, 4)
+    np.testing.assert_allclose(out, product / (1 + np.abs(product)), rtol=1e-6)
+    (remark,) = device.remarks()
+    assert remark.startswith("During 2 blocks the power limit of the GPU of 'child' held its clock below its best")
+
+
+def test_tensorrt_has_no_kernels_to_time(driver: Driver, opened: Open) -> None:
+    driver.set(H200)
+    device = opened(provider="tensorrt")
+    sentence = refusal(DeviceError, lambda: device.kernel_times(network(), FEED, 1, 7, 1))
+    assert "TensorRT runs a network as one kernel" in sentence
+
+
+def test_memory_that_does_not_suffice(driver: Driver, opened: Open) -> None:
+    driver.set(H200)
+    full = ("session.run_with_iobinding(binding)", 'raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")')
+    sentence = refusal(DeviceMemoryError, lambda: opened(*STAND_IN, full).time_block(network(), FEED, 1))
+    assert "do not fit in the GPU's memory; give `example_inputs` of a smaller batch" in sentence
+
+
+def test_a_gpu_that_throttles_is_measured_again_and_then_refused(driver: Driver, opened: Open) -> None:
+    hot = {**H200, "reasons": 0x40, "clock": 1200, "temperature": 91}
+    driver.set(hot)
+    times = iter(range(1000))
+
+    def sleep(seconds: float) -> None:
+        driver.set(H200)
+
+    with UnthrottledDevice(opened(*STAND_IN), 20.0, Clock(now=lambda: next(times), sleep=sleep)) as device:
+        device.facts()
+        assert len(device.time_block(network(), FEED, 1, runs=7)) == 7
+        assert "measured again" in device.remarks()[0]
+        driver.set(hot)
+        impatient = UnthrottledDevice(device, 0.0)
+        sentence = refusal(DeviceThrottled, lambda: impatient._device._device.time_block(network(), FEED, 1))
+    assert "The NVIDIA H200 of 'child' slowed down while measured: heat, by hardware" in sentence
+    assert "(1200 of 1980 MHz, 91 degrees)" in sentence
+
+
+def test_profiling_without_the_package(cli: Any, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command, with a stand-in of the driver and the ONNX Runtime that is here."""
+    driver.set(H200)
+    for name in ("PYTHONPATH", "FAKE_NVML"):
+        monkeypatch.setenv(name, driver.environment[name])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    sentence = cli("profile", "--target", "gpu").sentence()
+    assert "has no CUDAExecutionProvider; run `pip uninstall -y onnxruntime" in sentence
+
+
+@pytest.fixture
+def no_gpu(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever machine this is: its driver shows no GPU."""
+    driver.set()
+    for name in ("PYTHONPATH", "FAKE_NVML"):
+        monkeypatch.setenv(name, driver.environment[name])
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_an_artifact_for_a_gpu_is_not_timed_on_the_processor(cli: Any, board: Path) -> None:
+    artifact = cli.folder / "artifact"
+    shutil.copytree(board, artifact)
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    assert manifest["target"]["provider"] == "cpu"
+    manifest["target"]["provider"] = "cuda"
+    (artifact / "manifest.json").write_text(json.dumps(manifest))
+    assert "there is no NVIDIA GPU, so nothing can be measured for a GPU" in cli("bench", "artifact").sentence()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_gpu")
+def test_compiling_for_a_gpu_that_is_not_here(cli: Any, tiny_source: str) -> None:
+    """Estimates without a device, labelled; one sentence where it should be measured."""
+    out = cli.succeeds("compile", cli.write(tiny_source), "--target", "gpu", "--calibration", 2, "--out", "artifact")
+    assert "analytic" in out
+    manifest = json.loads((cli.folder / "artifact" / "manifest.json").read_text())
+    assert manifest["compiled"]["latency_us"]["provenance"] == "analytic"
+    assert manifest["target"]["provider"] == "cuda"
+    measured = cli("compile", "model.py", "--target", "gpu", "--device", "local", "--calibration", 2)
+    assert measured.code == 2
+    assert "there is no NVIDIA GPU, so nothing can be measured for a GPU" in measured.err
