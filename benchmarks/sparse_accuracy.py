@@ -35,12 +35,12 @@ from hwcomp.search.magnitude_pruning import magnitude_pruning
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.score_pruning import score_pruning
 from hwcomp.search.sparse_sites import sparse_sites
-from hwcomp.search.sparsify import Sparsify
+from hwcomp.search.sparsify import RATE, Sparsify
 from hwcomp.sparsity import pattern_mask
 from hwcomp.tracing import trace
 from hwcomp.workload import Workload, load_workload
 
-RATE, THREADS = 0.01, 1
+THREADS = 1
 METHODS = {"magnitude_pruning": magnitude_pruning, "score_pruning": score_pruning}
 PATTERNS = {"4x1": 4, "1x1": 1}
 

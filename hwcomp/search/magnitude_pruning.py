@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hwcomp.errors import InputError
-from hwcomp.search.sparsify import CLIP, Masked, Sparsified, Sparsify
-from hwcomp.search.zero_training import PRETRAINED_RATE
+from hwcomp.search.sparsify import CLIP, RATE, Masked, Sparsified, Sparsify
 from hwcomp.sparsity import density_at
 from hwcomp.train import Hooks, TrainState
 
@@ -43,7 +42,7 @@ def magnitude_pruning(sparsify: Sparsify, *, ramp: float = RAMP) -> Sparsified:
     trained, history = recovery.run(
         masked.program,
         METHOD,
-        recovery.config(rate=PRETRAINED_RATE, clip=CLIP),
+        recovery.config(rate=RATE, clip=CLIP),
         goal={**sparsify.goal, "ramp": ramp},
         hooks=Hooks(
             after_step=falling.after_step,

@@ -7,8 +7,7 @@ from hwcomp.errors import InputError
 from hwcomp.program import Program
 from hwcomp.search.same_graph import replaced
 from hwcomp.search.shrunk import joined
-from hwcomp.search.sparsify import CLIP, Masked, Sparsified, Sparsify
-from hwcomp.search.zero_training import PRETRAINED_RATE
+from hwcomp.search.sparsify import CLIP, RATE, Masked, Sparsified, Sparsify
 from hwcomp.train import TrainConfig
 
 METHOD = "score_pruning"
@@ -36,8 +35,8 @@ def score_pruning(sparsify: Sparsify, *, share: float = SCORES_SHARE) -> Sparsif
     if not 0 < share < 1:
         raise InputError(f"Scores learn in a share of the training, above 0 and below 1; found {share:g}.")
     masked, recovery = sparsify.masked(), sparsify.recovery
-    first = recovery.config(share, PRETRAINED_RATE, clip=CLIP)
-    second = recovery.config(1 - share, PRETRAINED_RATE, clip=CLIP)
+    first = recovery.config(share, RATE, clip=CLIP)
+    second = recovery.config(1 - share, RATE, clip=CLIP)
     if first.epochs is not None:
         second = replace(second, epochs=max(1, recovery.epochs - first.epochs))
     goal = {**sparsify.goal, "share": share}

@@ -17,6 +17,9 @@ from hwcomp.sparsity import MIN_KEPT, Initial, SparseOperator
 from hwcomp.supernet import weights_to_source
 from hwcomp.train import EpochRecord
 
+RATE = 0.05
+"""Learning rate, if the user gave none: the weights that stay have far to go to stand in for those that leave."""
+
 CLIP = 5.0
 """Largest norm of all gradients together, if the user gave none.
 
