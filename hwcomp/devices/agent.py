@@ -235,7 +235,9 @@ def check_provider(provider: str) -> None:
         raise Refused(f"{problem}: {PROVIDERS[provider]} has nothing to run on", "gpu")
     if PROVIDERS[provider] not in ort.get_available_providers():
         raise Refused(
-            f"ONNX Runtime {ort.__version__} there has no {PROVIDERS[provider]}; {_gpu_package()} there", "gpu"
+            f"ONNX Runtime {ort.__version__} there has no {PROVIDERS[provider]}; {_gpu_package()} there (hwcomp[gpu], see "
+            "docs/devices.md)",
+            "gpu",
         )
     needed, able = _cuda_of_runtime(), found[0]["cuda"]
     if needed and able and int(able.split(".")[0]) < int(needed.split(".")[0]):
@@ -251,16 +253,12 @@ def check_provider(provider: str) -> None:
 
 def _gpu_package() -> str:
     """Return how to get a build of ONNX Runtime for GPUs: it cannot lie beside the one for processors."""
-    both = 0
+    here = set()
     for package in ("onnxruntime", "onnxruntime-gpu"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            both += bool(importlib.metadata.version(package))
-    if both == 2:
-        return (
-            "onnxruntime and onnxruntime-gpu lie in one folder and the first won: run `pip uninstall -y onnxruntime "
-            "onnxruntime-gpu && pip install onnxruntime-gpu`"
-        )
-    return "run `pip uninstall -y onnxruntime && pip install onnxruntime-gpu` (hwcomp[gpu] names the version)"
+            here.add(importlib.metadata.version(package) and package)
+    cause = "it lies in one folder with onnxruntime-gpu, over whose files it was written; " if len(here) == 2 else ""
+    return f"{cause}run `pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu`"
 
 
 def _cuda_of_runtime() -> str:
@@ -317,7 +315,7 @@ def refuse_strays(events: list[Header], provider: str) -> None:
         raise Refused(
             f"ONNX Runtime ran {', '.join(strays[:3])}{more} on the processor, not with {PROVIDERS[provider]}, so that "
             "the latencies would not be the GPU's: leave these operators out, or use an onnxruntime-gpu that has them "
-            "(`pip install hwcomp[gpu]`)",
+            "(hwcomp[gpu], see docs/devices.md)",
             "gpu",
         )
 
