@@ -13,6 +13,7 @@ import numpy as np
 from hwcomp.design import CONTROL, designed_assignments
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
+from hwcomp.devices.launch import LAUNCH
 from hwcomp.devices.pool import share
 from hwcomp.entries import as_profile, kernel_us
 from hwcomp.lowering.onnxruntime import Owner
@@ -79,14 +80,21 @@ def profile_kernels(
         [as_profile(name, designed[name], times[index, name]) for name in designed] for index in range(_rounds(first))
     ]
     best = [min(profiles, key=lambda profile: profile.total_us) for profiles in zip(*rounds, strict=True)]
-    return _rows(kernel_us(best, subject), [kernel_us(profiles, subject) for profiles in rounds], first)
+    rows = _rows(kernel_us(best, subject), [kernel_us(profiles, subject) for profiles in rounds], first)
+    return [*rows, *_launch_rows(first)]
+
+
+def _launch_rows(device: Device) -> list[KernelRow]:
+    """Return the row of what launching costs, where that is an entry of its own."""
+    us = device.launch_us()
+    return [] if us is None else _rows({LAUNCH.key: us}, [], device)
 
 
 def _rows(best: Mapping[str, float], rounds: Sequence[Mapping[str, float]], device: Device) -> list[KernelRow]:
     rows = []
     for kernel, us in best.items():
         value = max(us, NOTHING_US)
-        spread = [max(times.get(kernel, us), NOTHING_US) for times in rounds]
+        spread = [max(times.get(kernel, us), NOTHING_US) for times in rounds] or [value]
         p10, p90 = np.percentile(spread, [10, 90]).tolist()
         rows.append(
             KernelRow(
@@ -95,7 +103,7 @@ def _rows(best: Mapping[str, float], rounds: Sequence[Mapping[str, float]], devi
                 median_us=value,
                 p10_us=min(p10, value),
                 p90_us=max(p90, value),
-                runs=len(rounds),
+                runs=max(1, len(rounds)),
                 date=now(),
                 provenance=device.provenance,
             )

@@ -235,8 +235,8 @@ def check_provider(provider: str) -> None:
         raise Refused(f"{problem}: {PROVIDERS[provider]} has nothing to run on", "gpu")
     if PROVIDERS[provider] not in ort.get_available_providers():
         raise Refused(
-            f"ONNX Runtime {ort.__version__} there has no {PROVIDERS[provider]}; {_gpu_package()} there (hwcomp[gpu], see "
-            "docs/devices.md)",
+            f"ONNX Runtime {ort.__version__} there has no {PROVIDERS[provider]}; {_gpu_package()} there "
+            "(hwcomp[gpu], see docs/devices.md)",
             "gpu",
         )
     needed, able = _cuda_of_runtime(), found[0]["cuda"]

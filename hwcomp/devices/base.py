@@ -61,6 +61,13 @@ class Device(ABC):
     def close(self) -> None:
         """Let go of the device; it may be called more than once, and from another thread."""
 
+    def launch_us(self) -> float | None:
+        """Return what launching each kernel of a run costs in microseconds; None where that is no cost of its own.
+
+        Raises as `time_block` does.
+        """
+        return None
+
     def remarks(self) -> list[str]:
         """Return what is to be known of the measurements so far, one sentence each."""
         return []

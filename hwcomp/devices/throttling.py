@@ -55,6 +55,10 @@ class UnthrottledDevice(Device):
         """Return the outputs of one run."""
         return self._device.run(model, feed, threads)
 
+    def launch_us(self) -> float | None:
+        """Return what launching each kernel of a run costs in microseconds."""
+        return self._cool(self._device.launch_us)
+
     def close(self) -> None:
         """Let go of the device."""
         self._device.close()

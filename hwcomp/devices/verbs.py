@@ -11,6 +11,8 @@ import numpy as np
 from hwcomp.devices import agent, checks
 from hwcomp.devices.base import WARMUP, Device
 from hwcomp.devices.facts import DeviceFacts, DeviceState, GpuState, parse_facts, parse_gpu_state, parse_state
+from hwcomp.devices.launch import RUNS as LAUNCH_RUNS
+from hwcomp.devices.launch import Launch, launch_feed, measured_launch
 from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, LoweringError
 from hwcomp.lowering.onnxruntime import Array, Feed, Owner, owner_times
 
@@ -21,6 +23,7 @@ SENDINGS = 4
 """A model is sent again when the agent that had it is gone, or had to drop it."""
 
 Answer = tuple[dict[str, Any], list[bytes]]
+Profile = tuple[dict[str, list[float]], dict[str, float], bytes]
 
 
 class AgentDevice(Device):
@@ -34,6 +37,7 @@ class AgentDevice(Device):
     def __init__(self, provider: str = agent.CPU) -> None:
         self.provider, self.limited = provider, 0
         self._facts: DeviceFacts | None = None
+        self._launch: Launch | None = None
 
     @abstractmethod
     def ask(self, verb: str, fields: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> Answer:
@@ -69,11 +73,12 @@ class AgentDevice(Device):
 
     def kernel_times(self, model: bytes, feed: Feed, threads: int, runs: int, warmup: int) -> dict[Owner, float]:
         """Return the time of each owner's kernels in the context of the whole model, in microseconds per run."""
-        header, blobs = self._about(model, "profile", feed, threads, {"runs": runs, "warmup": warmup})
-        self._check_speed(header)
+        samples, per_run, graph = self._profiled(model, feed, threads, runs, warmup)
+        if self.provider != agent.CPU:
+            launch = self._measured_launch()
+            samples = {name: [launch.in_queue_us(us) for us in values] for name, values in samples.items()}
         try:
-            samples, per_run = checks.kernels_us(header, runs)
-            return owner_times(b"".join(blobs), samples, per_run)
+            return owner_times(graph, samples, per_run)
         except ValueError as error:
             raise self.disbelieved(str(error)) from error
 
@@ -82,6 +87,29 @@ class AgentDevice(Device):
         header, blobs = self._about(model, "run", feed, threads, {})
         try:
             return checks.arrays(header.get("outputs"), blobs)
+        except ValueError as error:
+            raise self.disbelieved(str(error)) from error
+
+    def launch_us(self) -> float | None:
+        """Return what launching each kernel of a run costs in microseconds; the processor's own kernels need none."""
+        return None if self.provider == agent.CPU else self._measured_launch().queued_us
+
+    def _measured_launch(self) -> Launch:
+        """Return what launching costs on the GPU, measured once."""
+        if self._launch is None:
+            feed = launch_feed()
+            self._launch = measured_launch(
+                lambda model: self.time_block(model, feed, 1, LAUNCH_RUNS),
+                lambda model: self._profiled(model, feed, 1, LAUNCH_RUNS, WARMUP)[0],
+            )
+        return self._launch
+
+    def _profiled(self, model: bytes, feed: Feed, threads: int, runs: int, warmup: int) -> Profile:
+        """Return the durations of every kernel as they were profiled, its executions per run, and the graph."""
+        header, blobs = self._about(model, "profile", feed, threads, {"runs": runs, "warmup": warmup})
+        self._check_speed(header)
+        try:
+            return (*checks.kernels_us(header, runs), b"".join(blobs))
         except ValueError as error:
             raise self.disbelieved(str(error)) from error
 

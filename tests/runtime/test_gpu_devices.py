@@ -349,7 +349,11 @@ def test_a_gpu_is_timed_profiled_and_run(driver: Driver, opened: Open) -> None:
     product = FEED["x"] @ np.arange(16, dtype=np.float32).reshape(4, 4)
     np.testing.assert_allclose(out, product / (1 + np.abs(product)), rtol=1e-6)
     (remark,) = device.remarks()
-    assert remark.startswith("During 2 blocks the power limit of the GPU of 'child' held its clock below its best")
+    assert "the power limit of the GPU of 'child' held its clock below its best" in remark
+    launch_us = device.launch_us()
+    assert launch_us is not None
+    assert launch_us >= 0.0
+    assert opened(provider="cpu").launch_us() is None
 
 
 def test_tensorrt_has_no_kernels_to_time(driver: Driver, opened: Open) -> None:
