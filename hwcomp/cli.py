@@ -25,6 +25,10 @@ Model = Annotated[str, typer.Argument(help="model.py, or model.py:NAME for anoth
 TargetName = Annotated[str, typer.Option("--target", "-t", help="host, arm, gpu, ... or the path of a .toml file.")]
 Artifact = Annotated[Path, typer.Argument(help="Folder that `hwcomp compile` wrote.", metavar="ARTIFACT")]
 Device = Annotated[str, typer.Option(help="Where: local, ssh://[user@]host[:port], or emulated.")]
+TuningDatabase = Annotated[
+    Path | None,
+    typer.Option(help="Of `hwcomp tune`'s schedules, for --runtime tvm; those of this machine if not given."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the runtime; all cores if not given.")]
 
 
@@ -69,6 +73,7 @@ def compile(  # noqa: A001 - the verb of the field
     precision: Annotated[
         str | None, typer.Option(help="With --runtime tvm on a GPU: float32, or float16 for products of halves.")
     ] = None,
+    database: TuningDatabase = None,
     store: cli_profile.StorePath = None,
     method: Annotated[
         str,
@@ -135,14 +140,29 @@ def compile(  # noqa: A001 - the verb of the field
     options = commands.CompileOptions(
         target=target, latency=latency, speedup=speedup, max_drop=max_drop, calibration=calibration, threads=threads,
         seed=seed, out=out, force=force, ranges=ranges, dry_run=dry_run, device=device, runtime=runtime,
-        precision=precision, store=store, method=method, prune_rate=prune_rate, density=density, pattern=pattern,
-        epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip, mixed_precision=mixed_precision,
-        importance=importance, steps=steps, from_scratch=from_scratch, paper=paper, recovery=recovery,
-        tensorboard=tensorboard, estimator=estimator, latency_term=latency_term, search_share=search_share,
-        filter_share=filter_share, sparse=sparse, search_order=search_order, controls=controls, seeds=seeds,
-        pareto=pareto,
+        precision=precision, database=database, store=store, method=method, prune_rate=prune_rate, density=density,
+        pattern=pattern, epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip,
+        mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
+        recovery=recovery, tensorboard=tensorboard, estimator=estimator, latency_term=latency_term,
+        search_share=search_share, filter_share=filter_share, sparse=sparse, search_order=search_order,
+        controls=controls, seeds=seeds, pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
+
+
+@app.command()
+def tune(
+    model: Model,
+    target: TargetName = "host",
+    threads: Threads = None,
+    minutes: Annotated[float, typer.Option(help="Stop after so long; the same command goes on from there.")] = 10.0,
+    device: Annotated[str, typer.Option(help="Where it is measured: local, this machine.")] = "local",
+    database: TuningDatabase = None,
+) -> None:
+    """Measure schedules of what TVM generates for a model; `hwcomp compile --runtime tvm` then uses the fastest."""
+    from hwcomp import tune_command
+
+    tune_command.tune(model, target=target, threads=threads, minutes=minutes, device=device, database=database)
 
 
 @app.command()

@@ -44,6 +44,7 @@ class CompileOptions:
     device: str | None
     runtime: str
     precision: str | None
+    database: Path | None
     store: Path | None
     method: str
     prune_rate: float | None

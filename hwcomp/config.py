@@ -203,6 +203,7 @@ class CompileConfig(BaseModel):
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
         runtime: what runs the artifact; auto for the target's own. TVM runs float networks only, with zeros left out.
         precision: of products in TVM's kernels for GPUs; None for float32.
+        database: of schedules that `hwcomp tune` found; None for the one of this machine, if there is one.
 
     Raises:
         ValidationError: a value is out of its range.
@@ -227,11 +228,11 @@ class CompileConfig(BaseModel):
     device: str | None = None
     runtime: Literal["auto", "onnxruntime", "tvm"] = "auto"
     precision: Precision | None = None
+    database: Path | None = None
 
     @model_validator(mode="after")
-    def _takes_its_options(self) -> "CompileConfig":
-        """Refuse options that the method would pass over in silence; options are named as on the command line."""
-        given = self.shrinking.given
+    def _suits_its_runtime(self) -> "CompileConfig":
+        """Refuse options that the runtime would pass over in silence."""
         if self.runtime == "tvm" and self.method != "post_training":
             raise InputError(
                 f"--runtime tvm compiles a network as it is, and --method {self.method} trains it: train first, and "
@@ -242,6 +243,14 @@ class CompileConfig(BaseModel):
                 f"--precision {self.precision} is for --runtime tvm on a GPU; for other runtimes hwcomp chooses the "
                 "precision of each operator."
             )
+        if self.database is not None and self.runtime != "tvm":
+            raise InputError("--database holds schedules for --runtime tvm; give that too.")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_its_options(self) -> "CompileConfig":
+        """Refuse options that the method would pass over in silence; options are named as on the command line."""
+        given = self.shrinking.given
         if self.method == "post_training" and given:
             raise InputError(
                 f"{_option(given[0])} is for methods that train the network; give --method too, for example "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwcomp.config import Precision
+from hwcomp.devices import LOCAL
 from hwcomp.errors import InputError
 from hwcomp.job import Job
 from hwcomp.lowering.tvm import compile_library
@@ -11,6 +12,7 @@ from hwcomp.lowering.tvm_cuda import GpuLibrary, compile_gpu_library
 from hwcomp.program import Program
 from hwcomp.sparse_kernels.tir_build import vectors_of
 from hwcomp.target import Gpu
+from hwcomp.tuning.lookup import tuned_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +62,22 @@ def libraries(job: Job, program: Program, plain: bytes, *, timed: bool) -> Libra
         timed: whether the baseline will be run.
 
     Raises:
-        InputError: the target has no vectors that there are kernels for.
+        InputError: the target has no vectors that there are kernels for, or the tuning database is not for it.
         LoweringError: TVM cannot compile the network, or a compiler or linker for the target is missing.
     """
     if job.target.gpu is not None:
         return _for_gpu(job, job.target.gpu, program, plain, timed=timed)
     vectors, stage = vectors_of(job.target.isa), job.reporter.stage("Compile")
+    tuned = tuned_for(vectors, job.threads, job.config.database, is_here=job.target.local or job.config.device == LOCAL)
     with stage.bar(f"TVM, for {vectors.cpu}", total=None):
-        content = compile_library(program, vectors, job.threads, job.stages)
-    stage.done(f"a library of {len(content) / 2**20:.1f} MB for {vectors.triple}, {vectors.cpu}")
+        content = compile_library(program, vectors, job.threads, job.stages, tuned.plan_of)
+    stage.done(f"a library of {len(content) / 2**20:.1f} MB for {vectors.triple}, {vectors.cpu}{tuned.told}")
     return Libraries(content=content, baseline=plain, against="ONNX Runtime", precision="float32", notes=[])
 
 
 def _for_gpu(job: Job, gpu: Gpu, program: Program, plain: bytes, *, timed: bool) -> Libraries:
+    if job.config.database is not None:
+        raise InputError(f"--database holds schedules for processors, and the target '{job.target.name}' is a GPU.")
     precision: Precision = job.config.precision or "float32"
     stage = job.reporter.stage("Compile")
 

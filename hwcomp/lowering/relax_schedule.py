@@ -21,60 +21,58 @@ SPATIAL = 0
 """TVM's kind of a loop that goes through outputs, and does not sum."""
 
 
-@tvm.transform.module_pass(opt_level=0, name="ScheduleForCpu")
-class ScheduleForCpu:
-    """Gives every function that was not scheduled by hand a simple schedule.
+def generated(module: Any) -> list[tuple[Any, Any]]:
+    """Return the functions of a module that TVM generated, with their names: those for which we have no kernel."""
+    pairs = module.functions_items()
+    return [(name, one) for name, one in pairs if isinstance(one, tirx.PrimFunc) and not _is_ours(one)]
+
+
+def scheduled(function: Any, lanes: int) -> Any:
+    """Return a function with the schedule that it gets without a plan.
 
     Before: nested loops over each tensor in between and the output, one after the other; after: what is computed for
     each output alone is computed there, the outer loops are divided between threads, and the inner ones go through
     memory in order, so that they run in vectors.
 
     Args:
+        function: as TVM translates operators.
         lanes: floats of a vector.
     """
-
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
-
-    def transform_module(self, module: Any, _context: Any) -> Any:
-        """Return the module with schedules."""
-        for name, function in module.functions_items():
-            if isinstance(function, tirx.PrimFunc) and not _is_ours(function):
-                module[name] = self.scheduled(function)
-        return module
-
-    def scheduled(self, function: Any) -> Any:
-        """Return a function with a schedule."""
-        schedule = Schedule(tvm.IRModule({"main": function}))
-        root = schedule.get_sblock("root", func_name="main")
-        blocks = schedule.get_child_blocks(root)
-        _inline(schedule, blocks)
-        for block in schedule.get_child_blocks(root):
-            self._schedule(schedule, block)
-        return schedule.mod["main"].with_attrs(function.attrs)
-
-    def _schedule(self, schedule: Any, block: Any) -> None:
-        loops = schedule.get_loops(block)
-        axes = schedule.get(block).iter_vars
-        spatial = [loop for loop, axis in zip(loops, axes, strict=True) if int(axis.iter_type) == SPATIAL]
-        if not spatial or spatial != loops[: len(spatial)]:
-            return
-        sizes = [int(schedule.get(loop).extent) for loop in spatial]
-        inner = flat_loops(schedule.get(block)) if len(spatial) == len(loops) else 0
-        while inner > 1 and prod(sizes[: len(sizes) - inner]) < MIN_TASKS:
-            inner -= 1
-        if inner > 1:
-            schedule.fuse(*spatial[len(spatial) - inner :])  # LLVM finds the vectors: a split would leave divisions
-        elif inner == 1 and sizes[-1] % self.lanes == 0:
-            schedule.vectorize(schedule.split(spatial[-1], [None, self.lanes])[1])
-        head = spatial[: len(spatial) - inner]
-        if head and prod(sizes) >= MIN_ELEMENTS:
-            schedule.parallel(schedule.fuse(*head))
+    schedule = Schedule(tvm.IRModule({"main": function}))
+    compute_where_read(schedule, blocks_of(schedule)[:-1])
+    for block in blocks_of(schedule):
+        scheduled_block(schedule, block, lanes)
+    return schedule.mod["main"].with_attrs(function.attrs)
 
 
-def _inline(schedule: Any, blocks: list[Any]) -> None:
+def blocks_of(schedule: Any) -> list[Any]:
+    """Return the blocks of a function, in order."""
+    return list(schedule.get_child_blocks(schedule.get_sblock("root", func_name="main")))
+
+
+def scheduled_block(schedule: Any, block: Any, lanes: int) -> None:
+    """Divide the outer loops of a block between threads, and run the inner ones in vectors."""
+    loops = schedule.get_loops(block)
+    axes = schedule.get(block).iter_vars
+    spatial = [loop for loop, axis in zip(loops, axes, strict=True) if int(axis.iter_type) == SPATIAL]
+    if not spatial or spatial != loops[: len(spatial)]:
+        return
+    sizes = [int(schedule.get(loop).extent) for loop in spatial]
+    inner = flat_loops(schedule.get(block)) if len(spatial) == len(loops) else 0
+    while inner > 1 and prod(sizes[: len(sizes) - inner]) < MIN_TASKS:
+        inner -= 1
+    if inner > 1:
+        schedule.fuse(*spatial[len(spatial) - inner :])  # LLVM finds the vectors: a split would leave divisions
+    elif inner == 1 and sizes[-1] % lanes == 0:
+        schedule.vectorize(schedule.split(spatial[-1], [None, lanes])[1])
+    head = spatial[: len(spatial) - inner]
+    if head and prod(sizes) >= MIN_ELEMENTS:
+        schedule.parallel(schedule.fuse(*head))
+
+
+def compute_where_read(schedule: Any, blocks: list[Any]) -> None:
     """Compute what is computed element by element where it is read."""
-    for block in blocks[:-1]:
+    for block in blocks:
         if all(int(axis.iter_type) == SPATIAL for axis in schedule.get(block).iter_vars):
             try:
                 schedule.compute_inline(block)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from hwcomp.errors import LoweringError
+from hwcomp.lowering.plan import PlanOf, no_plan
 from hwcomp.lowering.tvm_link import linker, signed, write_library
 from hwcomp.program import Program
 from hwcomp.sparse_kernels.library import NEEDS
@@ -17,35 +18,49 @@ from hwcomp.stages import Stages
 ENTRY = "main"
 
 
-def compile_library(program: Program, vectors: Vectors, threads: int, stages: Stages) -> bytes:
+def compile_library(
+    program: Program, vectors: Vectors, threads: int, stages: Stages, plan_of: PlanOf = no_plan
+) -> bytes:
     """Return a program without choices as a shared library that TVM's runtime alone can run.
 
     Products run in our own kernels, sparse ones where their weights have zeros; everything else is what TVM generates,
-    scheduled by `hwcomp.lowering.relax_schedule`. Integers are not used: TVM's Relax has no fusion of them. What it
-    takes and gives stands at its end, see `hwcomp.lowering.tvm_link`.
+    scheduled by `hwcomp.lowering.relax_schedule`, or as `hwcomp tune` found it fastest. Integers are not used: TVM's
+    Relax has no fusion of them. What it takes and gives stands at its end, see `hwcomp.lowering.tvm_link`.
 
     Args:
         program: without choices, see `hwcomp.fix`.
         vectors: of the target.
         threads: that the kernels' work is divided for.
         stages: where compiled kernels are kept.
+        plan_of: function that TVM generated -> its tuned schedule.
 
     Raises:
         LoweringError: TVM cannot translate or compile the program, or there is no linker for the target.
     """
     import tvm  # noqa: PLC0415 - heavy, and needed only where something is compiled
 
+    from hwcomp.lowering.relax_plans import with_schedules  # noqa: PLC0415 - imports TVM
+
     machine = vectors.triple.partition("-")[0]
     linker(machine)  # missing ones are told before minutes of work
-    target = tvm.target.Target({"kind": "llvm", "mtriple": vectors.triple, "mcpu": vectors.cpu, "num-cores": threads})
-    module = relax_module(program, vectors, threads)
+    module = with_schedules(relax_module(program, vectors, threads), vectors.lanes, plan_of)
     try:
-        executable = tvm.compile(module, target=target)
+        executable = tvm.compile(module, target=tvm.target.Target(target_of(vectors, threads)))
     except Exception as error:  # TVM raises classes of its own that share no base
         raise LoweringError(f"TVM cannot compile the network: {last_line(error)}") from error
     with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
         library = write_library(executable, machine, [tile_object(vectors, stages)], Path(folder))
     return signed(library, program_signature(program), NEEDS.get(vectors.cpu, sorted(vectors.flags)))
+
+
+def target_of(vectors: Vectors, threads: int) -> dict[str, Any]:
+    """Return what TVM compiles for, as it takes it.
+
+    Args:
+        vectors: of the machine.
+        threads: that share the work.
+    """
+    return {"kind": "llvm", "mtriple": vectors.triple, "mcpu": vectors.cpu, "num-cores": threads}
 
 
 def program_signature(program: Program) -> dict[str, list[dict[str, Any]]]:
@@ -91,7 +106,7 @@ def translated(program: Program) -> Any:
 
 
 def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
-    """Return a program as a Relax module with our kernels in it, and schedules for the rest.
+    """Return a program as a Relax module with our kernels in it; the rest has no schedules yet.
 
     Raises:
         LoweringError: TVM has no translation of an operator.
@@ -102,7 +117,6 @@ def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
     from hwcomp.lowering.relax_convolutions import ReplaceConvolutions  # noqa: PLC0415 - imports TVM
     from hwcomp.lowering.relax_kernels import ConvolutionKernels  # noqa: PLC0415 - likewise
     from hwcomp.lowering.relax_legalize import Legalizer  # noqa: PLC0415 - likewise
-    from hwcomp.lowering.relax_schedule import ScheduleForCpu  # noqa: PLC0415 - likewise
 
     simplify = tvm.transform.Sequential([relax.transform.CanonicalizeBindings(), relax.transform.FoldConstant()])
     kernels = ConvolutionKernels(vectors=vectors, threads=threads)
@@ -116,7 +130,6 @@ def relax_module(program: Program, vectors: Vectors, threads: int) -> Any:
             relax.transform.FuseOps(),
             relax.transform.FuseTIR(),
             relax.transform.DeadCodeElimination([ENTRY]),
-            ScheduleForCpu(vectors.lanes),
         ]
     )
     return lower(module)

@@ -1,0 +1,1 @@
+"""Schedules of what TVM generates, found by measurement and kept in a database."""
