@@ -12,6 +12,7 @@ from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.cost_models.roofline import Roofline
+from hwcomp.devices.agent import gpus
 from hwcomp.filter_splits import split_network
 from hwcomp.fingerprint import environment
 from hwcomp.groups import Groups, width_groups
@@ -47,6 +48,8 @@ def diagnose_environment(console: Console) -> None:
         table.add_row(runtime, f"[green]usable[/green]: {purpose}" if found else f"not installed: {purpose}")
     host = load("host")
     table.add_row("integers", f"{host.activation} activations, {host.weight_bits}-bit weights")
+    found, problem = gpus()
+    table.add_row("gpu", ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in found) or problem)
     console.print(table)
 
 

@@ -1,6 +1,7 @@
 """What `hwcomp profile` does: measures the kernels of a model, or of a designed sample, on one or more devices."""
 
 import json
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hwcomp.console import Reporter
 from hwcomp.devices import open_device
 from hwcomp.devices.base import Device
 from hwcomp.devices.pool import check_alike
-from hwcomp.errors import InputError
+from hwcomp.errors import DeviceMemoryError, InputError
 from hwcomp.general_profile import MINUTES, GeneralProfile
 from hwcomp.latency_table import Tabulator, setting_of
 from hwcomp.matching import check_gpus, check_matches
@@ -21,7 +22,7 @@ from hwcomp.profiling import is_exact
 from hwcomp.stages import Stages, cache_root
 from hwcomp.store import Store
 from hwcomp.target import Target, load
-from hwcomp.workload import load_workload
+from hwcomp.workload import Workload, load_workload
 
 RUNS = 24
 """Whole runs that check the table of a model: twice as many as a compilation takes the time for."""
@@ -97,6 +98,31 @@ def _of_model(
     model: str, target: Target, devices: list[Device], store: Store, threads: int, reporter: Reporter
 ) -> dict[str, object]:
     workload = load_workload(model)
+    while True:
+        try:
+            return _of_workload(workload, target, devices, store, threads, reporter)
+        except DeviceMemoryError as error:  # noqa: PERF203 - an attempt takes minutes
+            workload = with_half_batch(workload, error)
+            batch = workload.example_inputs[0].shape[0]
+            reporter.stage("Table").note(f"{error} A batch of {batch} is measured instead.")
+
+
+def with_half_batch(workload: Workload, error: DeviceMemoryError) -> Workload:
+    """Return a workload whose inputs hold half as many samples.
+
+    Raises:
+        DeviceMemoryError: the given one, where the inputs hold one sample, or not all equally many.
+    """
+    batches = {x.shape[0] if x.ndim else 1 for x in workload.example_inputs}
+    if len(batches) > 1 or max(batches) == 1:
+        raise error
+    half = max(batches) // 2
+    return replace(workload, example_inputs=tuple(x[:half] for x in workload.example_inputs))
+
+
+def _of_workload(
+    workload: Workload, target: Target, devices: list[Device], store: Store, threads: int, reporter: Reporter
+) -> dict[str, object]:
     program = traced(workload, target, reporter)
     config = CompileConfig(target=target.name, threads=threads)
     prepared = prepare_for_search(workload, program, target, config, Stages(cache_root()), reporter)
