@@ -48,8 +48,8 @@ def diagnose_environment(console: Console) -> None:
         table.add_row(runtime, f"[green]usable[/green]: {purpose}" if found else f"not installed: {purpose}")
     host = load("host")
     table.add_row("integers", f"{host.activation} activations, {host.weight_bits}-bit weights")
-    found, problem = gpus()
-    table.add_row("gpu", ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in found) or problem)
+    devices, problem = gpus()
+    table.add_row("gpu", ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in devices) or problem)
     console.print(table)
 
 

@@ -3,6 +3,7 @@
 Everything else is real: agents are processes, and models run in ONNX Runtime, whose processor plays the GPU.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hwcomp.devices import agent
 from hwcomp.devices.connection import Connection
 from hwcomp.devices.pipe import PipeDevice
+from hwcomp.devices.ssh import LOADER, READY
 from hwcomp.devices.steady import Clock
 from hwcomp.devices.throttling import UnthrottledDevice
 from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, InputError
@@ -99,6 +101,18 @@ class Child(PipeDevice):
         return Connection(self.command, self.environment)
 
 
+class Sent(Child):
+    """An agent that came through a pipe, as over ssh: it lies in no file there."""
+
+    def connect(self) -> Connection:
+        source = Path(self.command[-1]).read_bytes()
+        loader = LOADER.format(ready=READY, size=len(source), digest=hashlib.sha256(source).hexdigest())
+        connection = Connection([sys.executable, "-W", "ignore", "-c", loader], self.environment)
+        assert connection.skip_to(f"{READY}\n".encode(), 100, 60.0)
+        connection.send(source)
+        return connection
+
+
 class Driver:
     """A stand-in of NVIDIA's driver, for processes that are started in its environment."""
 
@@ -143,14 +157,14 @@ def opened(driver: Driver, tmp_path: Path) -> Iterator[Open]:
     """Open an agent beside the stand-in driver; changes to its source make further stand-ins."""
     made: list[Child] = []
 
-    def make(*changes: tuple[str, str], provider: str = "cuda", **environment: str) -> Child:
+    def make(*changes: tuple[str, str], provider: str = "cuda", kind: type[Child] = Child, **environment: str) -> Child:
         source = Path(agent.__file__).read_text()
         for before, after in changes:
             assert source.count(before) == 1, before
             source = source.replace(before, after)
         path = tmp_path / f"agent{len(made)}.py"
         path.write_text(source)
-        made.append(Child(path, {**driver.environment, **environment}, provider))
+        made.append(kind(path, {**driver.environment, **environment}, provider))
         return made[-1]
 
     yield make
@@ -341,8 +355,7 @@ def test_an_unknown_provider_is_refused() -> None:
 def test_a_gpu_is_timed_profiled_and_run(driver: Driver, opened: Open) -> None:
     """ONNX Runtime's processor plays the GPU: inputs are bound, kernels are waited for in a process of their own."""
     driver.set({**H200, "reasons": 0x4})
-    waits = ('os.environ.get(BLOCKING) != "1"', 'os.environ.get(BLOCKING, "0") == "0"')
-    device = opened(*STAND_IN, waits)
+    device = opened(*STAND_IN)
     assert len(device.time_block(network(), FEED, 8, runs=9)) == 9
     assert {owner.name for owner in device.kernel_times(network(), FEED, 8, 7, 1)} == {"a", "b"}
     (out,) = device.run(network(), FEED, 8)
@@ -354,6 +367,12 @@ def test_a_gpu_is_timed_profiled_and_run(driver: Driver, opened: Open) -> None:
     assert launch_us is not None
     assert launch_us >= 0.0
     assert opened(provider="cpu").launch_us() is None
+
+
+def test_an_agent_that_lies_in_no_file_profiles_too(driver: Driver, opened: Open) -> None:
+    driver.set(H200)
+    with opened(*STAND_IN, kind=Sent) as device:
+        assert {owner.name for owner in device.kernel_times(network(), FEED, 1, 7, 1)} == {"a", "b"}
 
 
 def test_tensorrt_has_no_kernels_to_time(driver: Driver, opened: Open) -> None:

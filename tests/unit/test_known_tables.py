@@ -267,3 +267,15 @@ def test_a_target_that_names_no_processor_has_no_measured_rows(store: Store, cha
     """Any x86-64 would do for its description, but their speeds differ."""
     store.add_kernels(replace(BOARD, device="cpu: Some CPU | isa: avx2 | cores: 2"), rows(chain_subject, 5.0))
     assert best(load("x86_64"), store, chain_subject).table.provenance == "analytic"
+
+
+def test_rows_of_a_gpu_count_for_its_target(store: Store, chain_subject: Any) -> None:
+    """By a whole word of the product's name: an L40S is no L4; and never those of the processor beside it."""
+    gpu = "gpu: {} | compute: 8.9 | provider: cuda | cpu: Some CPU"
+    for device, us in ((gpu.format("NVIDIA L40S"), 5.0), ("cpu: NVIDIA L4 | isa: avx2 | cores: 2", 6.0)):
+        store.add_kernels(replace(BOARD, device=device, threads=58), rows(chain_subject, us))
+    assert best(load("nvidia_l4"), store, chain_subject).table.provenance == "analytic"
+    store.add_kernels(replace(BOARD, device=gpu.format("NVIDIA L4"), threads=58), rows(chain_subject, 7.0))
+    known = best(load("nvidia_l4"), store, chain_subject)
+    assert known.table.provenance == "measured"
+    assert entries(known) == {7.0}
