@@ -58,7 +58,7 @@ def planned(function: Any, plan: Plan, lanes: int) -> Any:
         (_sum if plan.tiles else _map)(schedule, block, plan)
         for other in others:
             scheduled_block(schedule, other, lanes)
-    except (tvm.s_tir.ScheduleError, tvm.error.TVMError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:  # schedules raise the one, loops that are not there the other
         raise LoweringError(f"A function cannot be scheduled by {plan}: {error}") from error
     return schedule.mod["main"].with_attrs(function.attrs)
 
@@ -119,11 +119,11 @@ def _sum(schedule: Any, block: Any, plan: Plan) -> None:
     tile = [inner for _, inner in outputs]
     schedule.reorder(*(o for o, _ in outputs), *(o for o, _ in sums), *(i for _, i in sums), *tile)
     schedule.reverse_compute_at(result, outputs[-1][0])
+    if plan.parallel:  # before there are two blocks: TVM cannot tell any more that the rounds are independent
+        schedule.parallel(schedule.fuse(*(outer for outer, _ in outputs)))
     _write_out(schedule, tile)
     first = schedule.decompose_reduction(block, sums[0][0])
     _write_out(schedule, schedule.get_loops(first)[-len(tile) :])
-    if plan.parallel:
-        schedule.parallel(schedule.fuse(*(outer for outer, _ in outputs)))
 
 
 def _write_out(schedule: Any, tile: list[Any]) -> None:

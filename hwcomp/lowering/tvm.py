@@ -93,15 +93,14 @@ def translated(program: Program) -> Any:
     Raises:
         LoweringError: TVM has no translation of an operator.
     """
-    import tvm  # noqa: PLC0415 - see above
-    from tvm.relax.frontend.torch import from_exported_program  # noqa: PLC0415
+    from tvm.relax.frontend.torch import from_exported_program  # noqa: PLC0415 - see above
 
     exported = torch.export.export(program.module.eval(), program.example_inputs)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TVM calls what PyTorch is about to rename
             return from_exported_program(exported)
-    except (NotImplementedError, AssertionError, tvm.error.TVMError) as error:
+    except (NotImplementedError, AssertionError, RuntimeError) as error:
         raise LoweringError(f"TVM cannot translate the network: {last_line(error)}") from error
 
 
