@@ -21,22 +21,23 @@ MAX_UNROLLED = 64
 """Rounds of the loops inside a tile that are written out one by one."""
 
 
-def with_schedules(module: Any, lanes: int, plan_of: PlanOf) -> Any:
+def with_schedules(module: Any, lanes: int, threads: int, plan_of: PlanOf) -> Any:
     """Return a module in which every function that TVM generated has a schedule.
 
     Args:
         module: with our kernels, which have theirs already.
         lanes: floats of a vector.
+        threads: that share the work.
         plan_of: function -> its plan, found by `hwcomp tune`; None where there is none.
     """
     module = module.clone()
     for name, function in generated(module):
         plan = plan_of(function)
-        module[name] = scheduled(function, lanes) if plan is None else planned(function, plan, lanes)
+        module[name] = scheduled(function, lanes, threads) if plan is None else planned(function, plan, lanes, threads)
     return module
 
 
-def planned(function: Any, plan: Plan, lanes: int) -> Any:
+def planned(function: Any, plan: Plan, lanes: int, threads: int) -> Any:
     """Return a function scheduled by a plan.
 
     Before: nested loops over each tensor in between and the output, one after the other. After: the block that does
@@ -47,6 +48,7 @@ def planned(function: Any, plan: Plan, lanes: int) -> Any:
         function: as TVM translates operators, without a schedule.
         plan: from `hwcomp.tuning.space`, for this function.
         lanes: floats of a vector.
+        threads: that share the work.
 
     Raises:
         LoweringError: the function cannot be scheduled so.
@@ -57,7 +59,7 @@ def planned(function: Any, plan: Plan, lanes: int) -> Any:
         others = [other for other in blocks_of(schedule) if not same(schedule, other, block)]
         (_sum if plan.tiles else _map)(schedule, block, plan)
         for other in others:
-            scheduled_block(schedule, other, lanes)
+            scheduled_block(schedule, other, lanes, threads)
     except (RuntimeError, ValueError) as error:  # schedules raise the one, loops that are not there the other
         raise LoweringError(f"A function cannot be scheduled by {plan}: {error}") from error
     return schedule.mod["main"].with_attrs(function.attrs)

@@ -27,7 +27,7 @@ def generated(module: Any) -> list[tuple[Any, Any]]:
     return [(name, one) for name, one in pairs if isinstance(one, tirx.PrimFunc) and not _is_ours(one)]
 
 
-def scheduled(function: Any, lanes: int) -> Any:
+def scheduled(function: Any, lanes: int, threads: int) -> Any:
     """Return a function with the schedule that it gets without a plan.
 
     Before: nested loops over each tensor in between and the output, one after the other; after: what is computed for
@@ -37,11 +37,12 @@ def scheduled(function: Any, lanes: int) -> Any:
     Args:
         function: as TVM translates operators.
         lanes: floats of a vector.
+        threads: that share the work; with one, no loop is divided, which would keep LLVM from simplifying indices.
     """
     schedule = Schedule(tvm.IRModule({"main": function}))
     compute_where_read(schedule, blocks_of(schedule)[:-1])
     for block in blocks_of(schedule):
-        scheduled_block(schedule, block, lanes)
+        scheduled_block(schedule, block, lanes, threads)
     return schedule.mod["main"].with_attrs(function.attrs)
 
 
@@ -50,7 +51,7 @@ def blocks_of(schedule: Any) -> list[Any]:
     return list(schedule.get_child_blocks(schedule.get_sblock("root", func_name="main")))
 
 
-def scheduled_block(schedule: Any, block: Any, lanes: int) -> None:
+def scheduled_block(schedule: Any, block: Any, lanes: int, threads: int) -> None:
     """Divide the outer loops of a block between threads, and run the inner ones in vectors."""
     loops = schedule.get_loops(block)
     axes = schedule.get(block).iter_vars
@@ -66,7 +67,7 @@ def scheduled_block(schedule: Any, block: Any, lanes: int) -> None:
     elif inner == 1 and sizes[-1] % lanes == 0:
         schedule.vectorize(schedule.split(spatial[-1], [None, lanes])[1])
     head = spatial[: len(spatial) - inner]
-    if head and prod(sizes) >= MIN_ELEMENTS:
+    if threads > 1 and head and prod(sizes) >= MIN_ELEMENTS:
         schedule.parallel(schedule.fuse(*head))
 
 

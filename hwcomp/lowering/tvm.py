@@ -43,7 +43,7 @@ def compile_library(
 
     machine = vectors.triple.partition("-")[0]
     linker(machine)  # missing ones are told before minutes of work
-    module = with_schedules(relax_module(program, vectors, threads), vectors.lanes, plan_of)
+    module = with_schedules(relax_module(program, vectors, threads), vectors.lanes, threads, plan_of)
     try:
         executable = tvm.compile(module, target=tvm.target.Target(target_of(vectors, threads)))
     except Exception as error:  # TVM raises classes of its own that share no base

@@ -29,7 +29,7 @@ class Timing:
     """
 
     def __init__(self, target: Mapping[str, Any], lanes: int, threads: int) -> None:
-        self._target, self._lanes = dict(target), lanes
+        self._about_machine = {"target": dict(target), "lanes": lanes, "threads": threads}
         self._environment = {**os.environ, "TVM_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         self._process: subprocess.Popen[bytes] | None = None
         self._about: str | None = None
@@ -48,7 +48,7 @@ class Timing:
             function: JSON of TVM.
         """
         self._about = None
-        answer = self._ask({"function": function, "target": self._target, "lanes": self._lanes}, START_S)
+        answer = self._ask({"function": function, **self._about_machine}, START_S)
         self._about = function if "us" in answer else None
         return answer.get("us")
 

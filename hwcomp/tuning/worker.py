@@ -1,8 +1,8 @@
 """The process that compiles and times functions: a schedule that crashes it, or never ends, costs one trial.
 
-One JSON object on each line of stdin, one answer on each line of stdout. ``{"function", "target", "lanes"}`` says what
-the next requests are about, and is answered by its time without a plan; ``{"plan", "rounds"}`` is answered by the times
-by that plan and without one. An answer with "error" says why there is none.
+One JSON object on each line of stdin, one answer on each line of stdout. ``{"function", "target", "lanes", "threads"}``
+says what the next requests are about, and is answered by its time without a plan; ``{"plan", "rounds"}`` is answered by
+the times by that plan and without one. An answer with "error" says why there is none.
 """
 
 import json
@@ -32,12 +32,13 @@ class Subject:
         function: without a schedule.
         target: of TVM.
         lanes: floats of a vector.
+        threads: that share the work.
     """
 
-    def __init__(self, function: Any, target: Any, lanes: int) -> None:
-        self.function, self.target, self.lanes = function, target, lanes
+    def __init__(self, function: Any, target: Any, lanes: int, threads: int) -> None:
+        self.function, self.target, self.lanes, self.threads = function, target, lanes, threads
         self.arguments = [tvm.runtime.tensor(array) for array in _arrays(function)]
-        self.default = self._compiled(scheduled(function, lanes))
+        self.default = self._compiled(scheduled(function, lanes, threads))
         self.default["main"](*self.arguments)
         self.expected = [argument.numpy() for argument in self.arguments]
         self.us = self._time_us(self.default, 1)
@@ -46,7 +47,7 @@ class Subject:
 
     def compare(self, plan: Plan, rounds: int) -> dict[str, Any]:
         """Return the median time by a plan, and its median ratio to the time without one, paired within rounds."""
-        other = self._compiled(planned(self.function, plan, self.lanes))
+        other = self._compiled(planned(self.function, plan, self.lanes, self.threads))
         fresh = [tvm.runtime.tensor(array) for array in _arrays(self.function)]
         other["main"](*fresh)
         for found, expected in zip(fresh, self.expected, strict=True):
@@ -97,7 +98,7 @@ def main() -> None:
         try:
             if "function" in request:
                 target = tvm.target.Target(request["target"])
-                subject = Subject(tvm.ir.load_json(request["function"]), target, request["lanes"])
+                subject = Subject(tvm.ir.load_json(request["function"]), target, request["lanes"], request["threads"])
                 answer: dict[str, Any] = {"us": subject.us}
             else:
                 assert subject is not None

@@ -81,13 +81,19 @@ def outputs(function):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_plan_computes_what_none_does(make, threads):
     function = make()
-    expected, space, tried = outputs(scheduled(function, VECTORS.lanes)), space_of(function, VECTORS.lanes, threads), {}
+    expected, space, tried = (
+        outputs(scheduled(function, VECTORS.lanes, threads)),
+        space_of(function, VECTORS.lanes, threads),
+        {},
+    )
     for number in range(5):
         plan = space.next_plan(tried, "seed")
         if plan is None:
             break
         tried[plan] = 1.0 / (number + 1)
-        np.testing.assert_allclose(outputs(planned(function, plan, VECTORS.lanes)), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            outputs(planned(function, plan, VECTORS.lanes, threads)), expected, rtol=1e-4, atol=1e-5
+        )
     assert len(tried) > 2
 
 
@@ -131,9 +137,9 @@ def test_tuning_stops_goes_on_ends_and_is_used(timing, tmp_path, monkeypatch):
     assert (again.told, same) == (tuner.told, measured)
 
     tuned = tuned_for(VECTORS, 1, path, is_here=True)
-    module = with_schedules(tvm.IRModule({"main": function}), VECTORS.lanes, tuned.plan_of)
+    module = with_schedules(tvm.IRModule({"main": function}), VECTORS.lanes, 1, tuned.plan_of)
     assert tuned.told == ", 1 of 1 functions tuned"
-    without = with_schedules(tvm.IRModule({"main": function}), VECTORS.lanes, Tuned(None).plan_of)
+    without = with_schedules(tvm.IRModule({"main": function}), VECTORS.lanes, 1, Tuned(None).plan_of)
     assert key_of(module["main"]) != key_of(without["main"])
     np.testing.assert_allclose(outputs(module["main"]), outputs(without["main"]), rtol=1e-4, atol=1e-5)
 
@@ -149,11 +155,11 @@ def test_a_lost_process_costs_one_trial(timing):
 
 
 def test_a_schedule_that_computes_something_else_is_no_candidate(monkeypatch):
-    subject = worker.Subject(turned(), tvm.target.Target(target_of(VECTORS, 1)), VECTORS.lanes)
+    subject = worker.Subject(turned(), tvm.target.Target(target_of(VECTORS, 1)), VECTORS.lanes, 1)
     assert "ratio" in subject.compare(Plan(), 1)
     x = te.placeholder((40, 48))
     other = te.create_prim_func([x, topi.transpose(x * 2.0)])
-    monkeypatch.setattr(worker, "planned", lambda *_: scheduled(other, VECTORS.lanes))
+    monkeypatch.setattr(worker, "planned", lambda *_: scheduled(other, VECTORS.lanes, 1))
     assert subject.compare(Plan(), 1) == {"error": "it computes something else"}
 
 
