@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import tvm
 from tvm import relax, te
+from tvm.relax.dpl import is_op, rewrite_call, wildcard
 
 from hwcomp.config import Precision
-from hwcomp.lowering.relax_graph import constant, shape_of
+from hwcomp.lowering.relax_graph import constant, number, shape_of
 
 LAYOUT = {"relax.nn.conv2d": ["NHWC", "OHWI"]}
 """Channels last: what a product sums over lies side by side in memory."""
@@ -35,14 +36,29 @@ def fused_module(module: Any, precision: Precision, entry: str) -> Any:
         *fold,
         transform.LegalizeOps({"relax.matmul": _matmul, "relax.broadcast_to": _broadcast}),
         transform.CanonicalizeBindings(),
-        transform.RewriteDataflowReshape(),  # before fusion: a reshape alone needs no kernel
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         transform.FuseOps(),
         transform.FuseTIR(),
+        transform.RewriteDataflowReshape(),  # a reshape that was fused with nothing needs no kernel
         transform.DeadCodeElimination([entry]),
     ]
-    return tvm.transform.Sequential(steps)(module)
+    return tvm.transform.Sequential(steps)(_without_clip(module, entry))
+
+
+def _without_clip(module: Any, entry: str) -> Any:
+    """Return a module with minimum and maximum where it clips: TVM's conversion to halves cannot read clip's limits."""
+    values = [wildcard(), wildcard(), wildcard()]
+
+    def limited(_call: Any, found: Any) -> Any:
+        x, low, high = (found[value] for value in values)
+        dtype = str(x.ty.dtype)
+        limits = [relax.const(np.asarray(number(limit), dtype)) for limit in (low, high)]
+        return relax.op.minimum(relax.op.maximum(x, limits[0]), limits[1])
+
+    module = tvm.IRModule(module.functions, attrs=module.attrs)
+    module[entry] = rewrite_call(is_op("relax.clip")(*values), limited, module[entry])
+    return module
 
 
 def _broadcast(builder: Any, call: Any) -> Any:

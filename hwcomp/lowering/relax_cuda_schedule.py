@@ -1,15 +1,33 @@
 """Schedules of fused functions for GPUs: which loop runs on which thread, and what is kept close to it."""
 
+from math import prod
 from typing import Any
 
 import tvm
 from tvm import tirx
+from tvm.s_tir import Schedule
 from tvm.s_tir.dlight import gpu
+from tvm.s_tir.dlight.gpu.matmul import IterKind, MatmulTensorization, detect_iter_traits, get_in_out_dtypes
 
 from hwcomp.errors import LoweringError
 
 THREADS = 256
 """Of a block where each thread computes one output: small tensors still spread over many multiprocessors."""
+
+MIN_SHARED = 64
+"""Sums from this length on are shared by threads; one of a window, of pooling or one channel, is left to one thread."""
+
+SHARING = (gpu.GEMV().apply, gpu.Reduction().apply, gpu.GeneralReduction().apply)
+"""Rules of TVM for sums that the threads of a block share."""
+
+MIN_TENSOR = 32
+"""Rows, columns and summands from which on tiles of tensor cores are assumed to pay; not measured."""
+
+MATRIX = (IterKind.kIter_I, IterKind.kIter_J, IterKind.kIter_K)
+"""What TVM calls rows, columns and summands of a product."""
+
+TENSOR_ARCHITECTURE = 80
+"""Before it a block has less shared memory than the tiles need (CUDA programming guide, 64 KiB for 7.5)."""
 
 SCHEDULED = "tirx.is_scheduled"
 """TVM's mark of functions that are ready."""
@@ -37,9 +55,9 @@ def schedule_for_gpu(module: Any, target: Any) -> Any:
 
 
 def _scheduled(name: str, function: Any, target: Any) -> Any:
-    for rule in (gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction(), gpu.Fallback()):
+    for rule in (tensor_cores, gpu.Matmul().apply, windows, *SHARING, gpu.Fallback().apply):
         try:
-            schedule = rule.apply(function, target, False)  # noqa: FBT003 - TVM's interface
+            schedule = rule(function, target, False)  # noqa: FBT003 - TVM's interface
         except (AssertionError, ValueError, tvm.s_tir.ScheduleError):
             continue  # the function only looked like what the rule is for
         if schedule is not None and is_bound(schedule):
@@ -47,6 +65,61 @@ def _scheduled(name: str, function: Any, target: Any) -> Any:
     raise LoweringError(
         f"TVM has no schedule for GPUs for '{name}', a part of the network; compile it for --runtime onnxruntime."
     )
+
+
+def tensor_cores(function: Any, target: Any, tunable: bool) -> Any:  # noqa: FBT001 - TVM's interface
+    """Return the schedule of a product of halves in tensor cores, None for anything else.
+
+    TVM's own choice leaves out sizes up to 64, the widths of many layers; tiles are 128 by 128, so what is smaller is
+    filled up.
+    """
+    schedule = Schedule(function)
+    products = [block for block in blocks_of(schedule) if _sums(schedule.get(block))]
+    if len(products) != 1 or int(str(target.attrs["arch"]).removeprefix("sm_")) < TENSOR_ARCHITECTURE:
+        return None
+    block = schedule.get(products[0])
+    traits = detect_iter_traits(block)
+    if traits is None or get_in_out_dtypes(block)[0] != "float16":
+        return None
+    sizes = {kind: prod(int(t.extent) for t in traits[3] if t.kind == kind) for kind in MATRIX}
+    return MatmulTensorization().apply(function, target, tunable) if min(sizes.values()) >= MIN_TENSOR else None
+
+
+def windows(function: Any, _target: Any, _tunable: bool) -> Any:  # noqa: FBT001 - likewise
+    """Return the schedule of short sums, one thread for each: pooling, convolutions of one channel each.
+
+    Before: ``pad; sum; bias; activation`` one after the other; after: all of them for one output in one thread, whose
+    neighbours have the next channels.
+    """
+    schedule = Schedule(function)
+    sums = [block for block in blocks_of(schedule) if _sums(schedule.get(block))]
+    if len(sums) != 1 or prod(_sums(schedule.get(sums[0]))) >= MIN_SHARED:
+        return None
+    others = [block for block in blocks_of(schedule) if not _sums(schedule.get(block))]
+    for block in others[:-1] if schedule.get_consumers(sums[0]) else others:
+        schedule.compute_inline(block)
+    if schedule.get_consumers(sums[0]):
+        end = others[-1]
+        schedule.set_scope(sums[0], 0, "local")
+    else:
+        end = schedule.cache_write(sums[0], 0, "local")
+    outer, inner = schedule.split(schedule.fuse(*schedule.get_loops(end)), [None, THREADS])
+    schedule.bind(outer, "blockIdx.x")
+    schedule.bind(inner, "threadIdx.x")
+    schedule.compute_at(sums[0], inner)
+    first = len(schedule.get_loops(sums[0])) - len(_sums(schedule.get(sums[0])))
+    schedule.decompose_reduction(sums[0], schedule.get_loops(sums[0])[first])
+    return schedule
+
+
+def _sums(block: Any) -> list[int]:
+    """Return over how many numbers a block sums along each of its axes; nothing if it does not."""
+    return [int(axis.dom.extent) for axis in block.iter_vars if axis.iter_type == axis.CommReduce]
+
+
+def blocks_of(schedule: Any) -> list[Any]:
+    """Return the blocks of a function, in order."""
+    return list(schedule.get_child_blocks(schedule.get_sblock("root", func_name="main")))
 
 
 def is_bound(schedule: Any) -> bool:

@@ -95,7 +95,7 @@ def gpu_target(compute: str, machine: str) -> Any:
     return tvm.target.Target(
         {
             "kind": "cuda",
-            "arch": compute,
+            "arch": compute.rstrip("af"),  # TVM's rules know tensor cores by a number alone; nvcc gets the whole name
             "thread_warp_size": WARP,
             "max_threads_per_block": THREADS,
             "max_shared_memory_per_block": SHARED_BYTES,
