@@ -155,7 +155,9 @@ def tune(
     model: Model,
     target: TargetName = "host",
     threads: Threads = None,
-    minutes: Annotated[float, typer.Option(help="Stop after so long; the same command goes on from there.")] = 10.0,
+    minutes: Annotated[
+        float, typer.Option(help="Measure for so long at most; the same command goes on from there.")
+    ] = 10.0,
     device: Annotated[str, typer.Option(help="Where it is measured: local, this machine.")] = "local",
     database: TuningDatabase = None,
 ) -> None:

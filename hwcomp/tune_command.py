@@ -28,13 +28,12 @@ def tune(model: str, *, target: str, threads: int | None, minutes: float, device
     """
     if not 0 < minutes < inf:
         raise InputError(f"--minutes must be more than 0; found {minutes:g}.")
-    deadline = time.monotonic() + 60 * minutes
     wanted = load(target)
     _check_is_here(wanted, device)
     vectors, used = vectors_of(wanted.isa), threads or wanted.hardware.cores
     setting = setting_here(vectors, used)
     kept, reporter = Database(database or default_path(setting), setting), Reporter(Console())
-    _search(load_workload(model), wanted, vectors, kept, deadline, reporter)
+    _search(load_workload(model), wanted, vectors, kept, 60 * minutes, reporter)
 
 
 def _check_is_here(target: Target, device: str) -> None:
@@ -55,7 +54,7 @@ def _check_is_here(target: Target, device: str) -> None:
 
 
 def _search(
-    workload: Workload, target: Target, vectors: Vectors, kept: Database, deadline: float, reporter: Reporter
+    workload: Workload, target: Target, vectors: Vectors, kept: Database, seconds: float, reporter: Reporter
 ) -> None:
     """Find the functions, tune them, and print what came of it."""
     program = traced(workload, target, reporter)
@@ -69,11 +68,11 @@ def _search(
 
         tasks = tasks_of(relax_module(fix(program, plan(program, {}, {}, {})), vectors, threads))
     stage.done(f"{len(tasks)} functions that TVM generates; {len(kept)} measurements of such known")
-    progress = Progress(reporter.console, max(0.0, deadline - time.monotonic()))
+    progress = Progress(reporter.console, seconds)
     with closing(Timing(target_of(vectors, threads), vectors.lanes, threads)) as timing:
         tuner = Tuner(
             tasks=tasks, database=kept, timing=timing, progress=progress, lanes=vectors.lanes, threads=threads,
-            deadline=deadline,
+            deadline=time.monotonic() + seconds,
         )  # fmt: skip
         stage = reporter.stage("Tune")
         with progress.shown():
