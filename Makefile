@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning bench-search bench-sparse tables schema clean
+.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning bench-search bench-sparse gpu-bundle gpu-tables tables schema clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,12 @@ bench-sparse: $(STAMP) ## Measure sparse kernels and networks (15 minutes; accur
 	$(BIN)/python benchmarks/sparse_kernels.py
 	$(BIN)/python benchmarks/sparse_networks.py
 	$(BIN)/python benchmarks/sparse_accuracy.py
+
+gpu-bundle: $(STAMP) ## Pack what a GPU machine without network needs to measure everything (docs/gpu.md)
+	$(BIN)/python benchmarks/gpu/build.py
+
+gpu-tables: $(STAMP) ## Keep what a bundle measured, RESULTS=its folder, and print the tables
+	$(BIN)/python benchmarks/gpu/gather.py $(RESULTS)
 
 tables: $(STAMP) ## Count the shipped tables of ARM cores again (about 20 minutes; the load of the machine does not matter)
 	$(BIN)/hwcomp setup emulation

@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-STEPS = ("facts", "correct", "latency", "launch", "compiled", "speed", "tests", "training")
+STEPS = ("facts", "correct", "latency", "launch", "speed", "tests", "compiled", "training")
 """The most important first."""
 
 NEEDS = {

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class Library:
     """A network of the bundle.
 
-    Unlike the agent, which times what a user sees, it neither copies nor waits: its kernels go into the stream that PyTorch
-    uses, so that events of CUDA time both in the same way.
+    Unlike the agent, which times what a user sees, it neither copies nor waits: its kernels go into the stream that
+    PyTorch uses, so that events of CUDA time both in the same way.
     """
 
     def __init__(self, path: Path, example: Tensor) -> None:
@@ -38,6 +38,8 @@ class Library:
     def output(self) -> Tensor:
         """Return the first output of a run, on the processor."""
         made = self()
+        if self._example.is_cuda:
+            torch.cuda.synchronize()
         first = made[0] if isinstance(made, (list, tuple)) or type(made).__name__ == "Array" else made
         return torch.from_dlpack(first).float().cpu().clone()
 

@@ -1,14 +1,16 @@
 """Runs the cases of a bundle one after another, each in a process of its own, until they or the time are over."""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from cases import NEEDS, ROOT, STEPS, Case, all_cases, bundle
 from record import agent, failure, read, write
 
 DONE, FAILED, UNUSABLE, LATE, INTERRUPTED = 0, 1, 2, 3, 130
+LOOK_S = 0.5
 GRACE_S = 20.0
 """For a case whose time is over: a training writes its checkpoint."""
 
@@ -29,17 +32,19 @@ class Plan:
         rehearse: tiny sizes on the processor.
         end: when to be done, by the monotonic clock.
         jobs: trainings at a time.
+        stopped: set once Ctrl-C was pressed.
     """
 
     out: Path
     rehearse: bool
     end: float
     jobs: int
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     @property
     def left_s(self) -> float:
         """Seconds until the end."""
-        return self.end - time.monotonic()
+        return 0.0 if self.stopped.is_set() else self.end - time.monotonic()
 
     def path(self, case: Case) -> Path:
         """Return where the result of a case lies."""
@@ -101,7 +106,11 @@ def _run_all(plan: Plan, cases: Sequence[Case]) -> int:
     print(f"{len(cases) - len(todo)} of {len(cases)} cases are done already", flush=True)
     codes = [_run(plan, case, 1) for case in todo if not case.together]
     with ThreadPoolExecutor(plan.jobs) as pool:
-        codes += pool.map(lambda case: _run(plan, case, plan.jobs), [case for case in todo if case.together])
+        try:
+            codes += pool.map(lambda case: _run(plan, case, plan.jobs), [case for case in todo if case.together])
+        except KeyboardInterrupt:
+            plan.stopped.set()
+            raise
     failed, late = codes.count(FAILED), codes.count(LATE)
     print(f"{codes.count(DONE)} done, {failed} failed, {late} had no time", flush=True)
     return FAILED if failed else LATE if late else DONE
@@ -138,18 +147,18 @@ def _run(plan: Plan, case: Case, jobs: int) -> int:
 def _wait(process: "subprocess.Popen[bytes]", plan: Plan) -> bool:
     """Wait for a process, and end it when the time is over; return whether that was so."""
     try:
-        process.wait(max(1.0, plan.left_s))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-    else:
-        return False
+        while process.poll() is None and plan.left_s > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_S)
+        return process.poll() is None
     finally:  # Ctrl-C, too
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
         try:
             process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    return True
 
 
 def _failed(plan: Plan, case: Case, error: str) -> int:
