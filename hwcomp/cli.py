@@ -187,11 +187,14 @@ def run(
     inputs: Annotated[list[Path], typer.Option("--input", "-i", help="One .npy file for each input, in order.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the output, as .npy.")],
     threads: Threads = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Of ONNX Runtime: cpu, cuda or tensorrt; the target's if not given.")
+    ] = None,
 ) -> None:
     """Run an artifact on arrays from files."""
     from hwcomp import commands
 
-    commands.run(artifact, inputs, output, threads)
+    commands.run(artifact, inputs, output, threads, provider)
 
 
 @app.command()

@@ -147,11 +147,11 @@ def bench(folder: Path, against: Path | None, rounds: int, threads: int | None, 
     compare_artifacts(folder, against, rounds, threads, device, Reporter(console))
 
 
-def run(folder: Path, inputs: list[Path], output: Path, threads: int | None) -> None:
+def run(folder: Path, inputs: list[Path], output: Path, threads: int | None, provider: str | None) -> None:
     """Run an artifact on arrays from .npy files."""
     from hwcomp.runtime import load as load_artifact
 
-    session = load_artifact(folder, threads)
+    session = load_artifact(folder, threads, provider)
     result = session(*(_read_array(path) for path in inputs))
     arrays: Any = result if isinstance(result, tuple) else (result,)
     for index, array in enumerate(arrays):

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from hwcomp import artifact
+from hwcomp.devices import CPU
+from hwcomp.devices.agent import PROVIDERS
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Array, check_feed
 from hwcomp.manifest import Manifest
 from hwcomp.sessions import open_model
+from hwcomp.target import usable_cores
 
 
 class Session:
@@ -20,10 +23,12 @@ class Session:
         manifest: everything that is known about it.
     """
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, threads: int | None = None, provider: str | None = None) -> None:
         self.manifest: Manifest = artifact.read(folder)
-        path = artifact.model_path(folder)
-        self._session = open_model(path, threads or self.manifest.target.threads)
+        path, made_for = artifact.model_path(folder), self.manifest.target
+        chosen = provider or made_for.provider
+        usual = made_for.threads if made_for.provider == CPU else usable_cores()  # a GPU's are multiprocessors
+        self._session = open_model(path, threads or (usual if chosen == CPU else 1), chosen)
         self._names = [item.name for item in self._session.get_inputs()]
 
     def __call__(self, *inputs: Array | Tensor) -> Array | Tensor | tuple[Array, ...] | tuple[Tensor, ...]:
@@ -46,10 +51,19 @@ class Session:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-def load(path: str | Path, threads: int | None = None) -> Session:
+def load(path: str | Path, threads: int | None = None, provider: str | None = None) -> Session:
     """Load an artifact folder.
 
+    Args:
+        path: of the folder.
+        threads: of the processor; those that the artifact was compiled for if None.
+        provider: of ONNX Runtime: "cpu", "cuda" or "tensorrt"; the target's if None. One for a GPU can be run by the
+            processor, to see what it computes.
+
     Raises:
-        InputError: it is no artifact, or it is damaged.
+        InputError: it is no artifact, it is damaged, or there is no such provider.
+        DeviceError: it is for a GPU, and there is none.
     """
-    return Session(Path(path), threads)
+    if provider is not None and provider not in PROVIDERS:
+        raise InputError(f"There is no provider '{provider}'; give one of {', '.join(PROVIDERS)}.")
+    return Session(Path(path), threads, provider)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import hwcomp
 from hwcomp.devices import agent
 from hwcomp.devices.connection import Connection
 from hwcomp.devices.pipe import PipeDevice
@@ -427,7 +428,7 @@ def no_gpu(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_an_artifact_for_a_gpu_is_not_timed_on_the_processor(cli: Any, board: Path) -> None:
+def test_an_artifact_for_a_gpu_is_not_run_on_the_processor_unasked(cli: Any, board: Path) -> None:
     artifact = cli.folder / "artifact"
     shutil.copytree(board, artifact)
     manifest = json.loads((artifact / "manifest.json").read_text())
@@ -435,6 +436,13 @@ def test_an_artifact_for_a_gpu_is_not_timed_on_the_processor(cli: Any, board: Pa
     manifest["target"]["provider"] = "cuda"
     (artifact / "manifest.json").write_text(json.dumps(manifest))
     assert "there is no NVIDIA GPU, so nothing can be measured for a GPU" in cli("bench", "artifact").sentence()
+    shape = hwcomp.load(board)._session.get_inputs()[0].shape
+    np.save(cli.folder / "x.npy", np.zeros(shape, np.float32))
+    run = ("run", "artifact", "--input", "x.npy", "--output", "y.npy")
+    assert "cannot be loaded on a GPU" in cli(*run).sentence()
+    assert "There is no provider 'tpu'; give one of cpu, cuda, tensorrt." in cli(*run, "--provider", "tpu").sentence()
+    cli.succeeds(*run, "--provider", "cpu")
+    assert np.isfinite(np.load(cli.folder / "y.npy")).all()
 
 
 @pytest.mark.slow
