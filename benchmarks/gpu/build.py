@@ -21,9 +21,11 @@ from pathlib import Path
 
 from libraries import CACHE, COMPUTE, Compiled, library_of, wanted, weights_of
 from networks import NETWORKS, ROOT
-from packages import EXPECTED, FFI, SMALL, package_files, tvm_files
+from packages import DRIVER, EXPECTED, FFI, SMALL, package_files, tvm_files
 
 from hwcomp.errors import InputError, LoweringError
+from hwcomp.lowering.tvm_cuda import check_cuda
+from hwcomp.lowering.tvm_cuda_nvcc import check_compute
 
 TOP = "gpu-bundle"
 LARGEST_MB = 60.0
@@ -78,9 +80,9 @@ def compiled_files(networks: Sequence[str], libraries: Sequence[Compiled], left_
             print(f"{one.file} is left out: {error}", flush=True)
 
 
-def python_files(python: str) -> Files:
+def python_files(python: str, *, for_gpu: bool) -> Files:
     """Give what is to lie in the path of Python."""
-    for name in (FFI, *SMALL):
+    for name in (FFI, *SMALL, *([DRIVER] if for_gpu else [])):
         for inside, path in package_files(name, python, CACHE / "wheels"):
             yield f"python/{inside}", path
     for inside, path in tvm_files():
@@ -107,15 +109,19 @@ def build(options: argparse.Namespace) -> float:
 
     Raises:
         InputError: something cannot be had, or the bundle is too large; then there is none.
+        LoweringError: nothing can be compiled for GPUs here.
     """
     networks, out, left_out = options.networks, options.out, dict[str, str]()
     libraries = wanted(networks, options.batches)
+    if networks:  # what would leave all of them out is told before anything is packed
+        check_cuda()
+        check_compute(COMPUTE)
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_name(f"{out.name}.{os.getpid()}")
     try:
         with tarfile.open(draft, "w:xz", preset=options.level) as archive:
             compiled = compiled_files(networks, libraries, left_out)
-            groups = (project_files(), data_files(), python_files(options.python), compiled)
+            groups = (project_files(), data_files(), python_files(options.python, for_gpu=bool(networks)), compiled)
             for files in groups:
                 for name, path in files:
                     archive.add(path, f"{TOP}/{name}", recursive=False)
@@ -149,7 +155,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         size_mb = build(options)
-    except InputError as error:
+    except (InputError, LoweringError) as error:
         print(f"gpu-bundle: {error}", file=sys.stderr)
         return 2
     print(f"{options.out}: {size_mb:.1f} MB")

@@ -20,7 +20,7 @@ NEEDS = {
     "compiled": ("torch", "numpy", "safetensors", "triton"),
     "speed": ("torch", "accelerate", "pydantic", "networkx", "rich", "PIL"),
     "tests": ("torch", "pytest", "pydantic", "accelerate"),
-    "training": ("torch", "accelerate", "pydantic", "networkx", "rich", "PIL", "onnxscript", "onnxruntime"),
+    "training": ("torch", "accelerate", "pydantic", "networkx", "rich", "PIL", "onnxscript", "onnx_ir", "onnxruntime"),
 }
 """Step -> modules that it cannot do without."""
 

@@ -11,7 +11,6 @@ from networks import ROOT, example_input, made
 from safetensors.torch import save_file
 
 from hwcomp import target
-from hwcomp.errors import LoweringError
 from hwcomp.lowering.tvm import compile_library
 from hwcomp.lowering.tvm_cuda import compile_gpu_library
 from hwcomp.passes.canonicalize_mean import CanonicalizeMean
@@ -78,7 +77,9 @@ def weights_of(network: str) -> Path:
     path = CACHE / _key(network) / f"{network}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(made(network).state_dict(), path)
+        draft = path.with_suffix(f".{os.getpid()}")
+        save_file(made(network).state_dict(), draft)
+        draft.replace(path)
     return path
 
 
@@ -86,22 +87,14 @@ def library_of(one: Compiled) -> Path:
     """Return the file of a library, compiled if it is not there yet.
 
     Raises:
-        LoweringError: it cannot be compiled; the next build says the same without trying it again.
+        LoweringError: it cannot be compiled.
     """
     path = CACHE / _key(one.network) / one.file
-    refused = path.with_suffix(".refused.txt")
-    if refused.is_file():
-        raise LoweringError(refused.read_text())
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            content = _content(one, _program(one))
-        except LoweringError as error:
-            refused.write_text(str(error))
-            raise
         draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_bytes(content)
-        draft.rename(path)
+        draft.write_bytes(_content(one, _program(one)))
+        draft.replace(path)
     return path
 
 

@@ -10,16 +10,20 @@ from pathlib import Path
 
 from hwcomp.errors import InputError
 
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 RUNTIMES = ("libtvm_runtime.so", "libtvm_runtime_cuda.so", "libtvm_runtime_extra.so")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "any")
 
 FFI = "apache-tvm-ffi"
+DRIVER = "nvidia-ml-py"
+"""Asks the driver for clocks in microseconds; `nvidia-smi`, which serves without it, takes half a second."""
+
 SMALL = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "platformdirs", "pytest", "iniconfig",
          "pluggy")  # fmt: skip
 """Of hwcomp's dependencies those that a machine with PyTorch need not have; its own come first where it has them."""
 
 EXPECTED = ("torch", "numpy", "scipy", "onnx", "onnxruntime", "onnxscript", "accelerate", "networkx", "safetensors",
-            "rich", "typer", "jinja2", "scikit-learn", "pillow")  # fmt: skip
+            "onnx-ir", "rich", "typer", "jinja2", "scikit-learn", "pillow")  # fmt: skip
 """What the machine itself must have; `run.py` says what is missing, and which steps that stops."""
 
 Files = Iterator[tuple[str, Path]]
@@ -47,15 +51,16 @@ def package_files(name: str, python: str, cache: Path) -> Files:
     """Give the files of a package for a version of Python: those that are installed if it is this one, else of a wheel.
 
     Args:
-        name: of the package; the version is the installed one's.
+        name: of the package; the version is the installed one's, else the tested one's.
         python: "3.12", say.
         cache: where wheels lie, and are unpacked.
 
     Raises:
         InputError: the wheel cannot be fetched.
     """
-    version = importlib.metadata.version(name)
-    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
+    installed = [one.version for one in importlib.metadata.distributions(name=name)]
+    version = installed[0] if installed else _tested(name)
+    if installed and python == f"{sys.version_info.major}.{sys.version_info.minor}":
         for file in importlib.metadata.files(name) or []:
             path = Path(str(file.locate()))
             if ".." not in file.parts and "__pycache__" not in file.parts and path.is_file():
@@ -69,6 +74,11 @@ def package_files(name: str, python: str, cache: Path) -> Files:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield str(path.relative_to(folder)), path
+
+
+def _tested(name: str) -> str:
+    lines = CONSTRAINTS.read_text().splitlines()
+    return next(line.partition("==")[2] for line in lines if line.partition("==")[0] == name)
 
 
 def _wheel(name: str, version: str, python: str, cache: Path) -> Path:

@@ -98,7 +98,7 @@ def _refusal(out: Path, *, rehearse: bool) -> str:
     return ""
 
 
-MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}
+MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "onnx-ir": "onnx_ir"}
 
 
 def _run_all(plan: Plan, cases: Sequence[Case]) -> int:

@@ -163,6 +163,17 @@ def test_a_wheel_that_cannot_be_fetched_is_named(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_without_nvcc_no_bundle_for_gpus_is_built(tmp_path: Path) -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {str(GPU)!r}); sys.argv[1:] = ['--out', {str(tmp_path / 'b.tar.xz')!r}]\n"
+        "import build\nfrom hwcomp.lowering import tvm_cuda_nvcc\n"
+        "build.check_cuda, tvm_cuda_nvcc.FOLDERS = (lambda: None), ()\nsys.exit(build.main())\n"
+    )
+    said = sentence(execute("-c", script, PATH="/nowhere", CUDA_PATH="/nowhere"))
+    assert "need NVIDIA's compiler nvcc" in said
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_bundle_that_is_too_large_is_not_left_behind(tmp_path: Path) -> None:
     out = tmp_path / "bundle.tar.xz"
