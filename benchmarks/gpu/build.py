@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--python", default="3.12", help="version of the GPU machine's Python")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / f"{TOP}.tar.xz")
-    parser.add_argument("--level", type=int, default=6, choices=range(10), help="of compression")
+    parser.add_argument("--level", type=int, default=9, choices=range(10), help="of compression")
     parser.add_argument("--largest-mb", type=float, default=LARGEST_MB)
     options = parser.parse_args()
     try:

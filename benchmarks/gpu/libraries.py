@@ -61,15 +61,16 @@ REHEARSED = Compiled(network="tiny", batch=1, graphs=False, device="cpu")
 
 
 def wanted(networks: Sequence[str], batches: Sequence[int]) -> list[Compiled]:
-    """Return the libraries of a bundle: with CUDA graphs, and of the smallest batch in float16 without them, too."""
-    found = [
-        Compiled(network=network, batch=batch, precision=precision)
-        for network in networks
-        for batch in batches
-        for precision in ("float16", "float32")
-    ]
-    plain = [Compiled(network=n, batch=min(batches), precision="float16", graphs=False) for n in networks]
-    return [REHEARSED, *found, *plain]
+    """Return the libraries of a bundle: with CUDA graphs, and of the smallest batch in float16 without them, too.
+
+    Those with equal weights follow each other, where a compressor still remembers the first.
+    """
+    found = [REHEARSED]
+    for network in networks:
+        for precision in ("float16", "float32"):
+            found += [Compiled(network=network, batch=batch, precision=precision) for batch in sorted(batches)]
+        found.insert(-len(batches), Compiled(network=network, batch=min(batches), precision="float16", graphs=False))
+    return found
 
 
 def weights_of(network: str) -> Path:
