@@ -10,6 +10,7 @@ from tvm.s_tir.dlight import gpu
 from tvm.s_tir.dlight.gpu.matmul import IterKind, MatmulTensorization, detect_iter_traits, get_in_out_dtypes
 
 from hwcomp.errors import LoweringError
+from hwcomp.lowering.relax_cuda_intrinsics import load_intrinsics
 
 THREADS = 256
 """Of a block where each thread computes one output: small tensors still spread over many multiprocessors."""
@@ -25,6 +26,9 @@ MIN_TENSOR = 32
 
 MATRIX = (IterKind.kIter_I, IterKind.kIter_J, IterKind.kIter_K)
 """What TVM calls rows, columns and summands of a product."""
+
+HALF, NO_TENSOR = "float16", "dlight.do_not_tensorize"
+"""Number format of what tensor cores multiply here, and TVM's mark of functions that shall not use them."""
 
 TENSOR_ARCHITECTURE = 80
 """Before it a block has less shared memory than the tiles need (CUDA programming guide, 64 KiB for 7.5)."""
@@ -55,7 +59,7 @@ def schedule_for_gpu(module: Any, target: Any) -> Any:
 
 
 def _scheduled(name: str, function: Any, target: Any) -> Any:
-    for rule in (tensor_cores, gpu.Matmul().apply, windows, *SHARING, gpu.Fallback().apply):
+    for rule in (tensor_cores, tiles, windows, *SHARING, gpu.Fallback().apply):
         try:
             schedule = rule(function, target, False)  # noqa: FBT003 - TVM's interface
         except (AssertionError, ValueError, tvm.s_tir.ScheduleError):
@@ -73,16 +77,36 @@ def tensor_cores(function: Any, target: Any, tunable: bool) -> Any:  # noqa: FBT
     TVM's own choice leaves out sizes up to 64, the widths of many layers; tiles are 128 by 128, so what is smaller is
     filled up.
     """
-    schedule = Schedule(function)
-    products = [block for block in blocks_of(schedule) if _sums(schedule.get(block))]
-    if len(products) != 1 or int(str(target.attrs["arch"]).removeprefix("sm_")) < TENSOR_ARCHITECTURE:
+    block = _product(function)
+    if block is None or int(str(target.attrs["arch"]).removeprefix("sm_")) < TENSOR_ARCHITECTURE:
         return None
-    block = schedule.get(products[0])
     traits = detect_iter_traits(block)
-    if traits is None or get_in_out_dtypes(block)[0] != "float16":
+    if traits is None or get_in_out_dtypes(block)[0] != HALF:
         return None
     sizes = {kind: prod(int(t.extent) for t in traits[3] if t.kind == kind) for kind in MATRIX}
-    return MatmulTensorization().apply(function, target, tunable) if min(sizes.values()) >= MIN_TENSOR else None
+    if min(sizes.values()) < MIN_TENSOR:
+        return None
+    load_intrinsics()
+    return MatmulTensorization().apply(function, target, tunable)
+
+
+def tiles(function: Any, target: Any, tunable: bool) -> Any:  # noqa: FBT001 - likewise
+    """Return the schedule of a product in tiles that threads multiply, None for anything else.
+
+    TVM's rule would use tensor cores where their tiles do not fit, too; those are for `tensor_cores`.
+    """
+    block = _product(function)
+    if block is not None and get_in_out_dtypes(block)[0] == HALF:
+        load_intrinsics()
+        function = function.with_attr(NO_TENSOR, True)  # noqa: FBT003 - likewise
+    return gpu.Matmul().apply(function, target, tunable)
+
+
+def _product(function: Any) -> Any:
+    """Return the only block of a function that sums, of two tensors; None if there is none."""
+    schedule = Schedule(function)
+    sums = [block for block in map(schedule.get, blocks_of(schedule)) if _sums(block)]
+    return sums[0] if len(sums) == 1 and len(sums[0].reads) == 2 else None
 
 
 def windows(function: Any, _target: Any, _tunable: bool) -> Any:  # noqa: FBT001 - likewise

@@ -8,7 +8,8 @@ from typing import Any
 from hwcomp.config import Precision
 from hwcomp.errors import LoweringError
 from hwcomp.lowering.tvm import ENTRY, last_line, program_signature, translated
-from hwcomp.lowering.tvm_cuda_nvcc import check_compute, compiling_for
+from hwcomp.lowering.tvm_cuda_code import Kernels, kernels_for
+from hwcomp.lowering.tvm_cuda_nvcc import check_compute
 from hwcomp.lowering.tvm_link import linker, signed, write_library
 from hwcomp.program import Program
 
@@ -58,9 +59,10 @@ def compile_gpu_library(
     check_compute(compute)
     target = gpu_target(compute, machine)
     scheduled = scheduled_module(program, target, precision)
-    executable, final = _built(scheduled, target, compute, graphs=graphs)
+    with kernels_for(compute) as kernels:
+        executable, final = _built(scheduled, target, kernels, graphs=graphs)
     with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
-        library = write_library(executable, machine, [], Path(folder))
+        library = kernels.put_into(write_library(executable, machine, [], Path(folder)))
     facts = {"device": "cuda", "compute": compute, "precision": precision}
     started = kernel_calls(final)
     return GpuLibrary(
@@ -117,7 +119,7 @@ def scheduled_module(program: Program, target: Any, precision: Precision) -> Any
         return schedule_for_gpu(fused_module(translated(program), precision, ENTRY), target)
 
 
-def _built(module: Any, target: Any, compute: str, *, graphs: bool) -> tuple[Any, Any]:
+def _built(module: Any, target: Any, kernels: Kernels, *, graphs: bool) -> tuple[Any, Any]:
     """Return an executable, and the module that it was made from."""
     import tvm  # noqa: PLC0415 - see above
     from tvm import relax  # noqa: PLC0415
@@ -137,12 +139,12 @@ def _built(module: Any, target: Any, compute: str, *, graphs: bool) -> tuple[Any
         transform.AttachGlobalSymbol(),
     ]
     options = {"relax.backend.use_cuda_graph": graphs}
-    with target, tvm.transform.PassContext(config=options), compiling_for(compute) as errors:
+    with target, tvm.transform.PassContext(config=options):
         try:
             final = tvm.transform.Sequential(steps)(module)
             return tvm.compile(final, target=target, relax_pipeline=None), final
         except Exception as error:  # TVM raises classes of its own that share no base
-            raise (errors or [LoweringError(f"TVM cannot compile the network: {last_line(error)}")])[0] from error
+            raise kernels.error or LoweringError(f"TVM cannot compile the network: {last_line(error)}") from error
 
 
 def kernel_calls(module: Any) -> dict[str, list[str]]:

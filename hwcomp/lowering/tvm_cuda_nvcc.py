@@ -1,17 +1,12 @@
-"""NVIDIA's compiler, called by TVM for the kernels of one module."""
+"""NVIDIA's compiler: CUDA C++ becomes machine code of a GPU."""
 
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from hwcomp.errors import LoweringError
-
-CALLBACK = "tvm_callback_cuda_compile"
-"""What TVM calls with the source of all kernels of a module."""
 
 FOLDERS = ("/usr/local/cuda/bin",)
 """Where NVIDIA's installer puts the compiler, besides what ``PATH`` and ``CUDA_PATH`` name."""
@@ -72,29 +67,3 @@ def _reason(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     told = [line for line in lines if "error" in line or "fatal" in line]
     return (told or lines or ["it gives no reason"])[0].rstrip(".")
-
-
-@contextmanager
-def compiling_for(compute: str) -> Iterator[list[LoweringError]]:
-    """Let TVM compile kernels with nvcc for one architecture while the context lasts.
-
-    Gives a list that errors of nvcc are put into: TVM passes on a text with the whole source in it.
-    """
-    import tvm_ffi  # noqa: PLC0415 - needed only where something is compiled
-
-    before = tvm_ffi.get_global_func(CALLBACK, allow_missing=True)
-    errors: list[LoweringError] = []
-
-    def compile_kernels(source: str) -> bytes:
-        try:
-            return cubin(source, compute)
-        except LoweringError as error:
-            errors.append(error)
-            raise
-
-    tvm_ffi.register_global_func(CALLBACK, compile_kernels, override=True)
-    try:
-        yield errors
-    finally:
-        if before is not None:
-            tvm_ffi.register_global_func(CALLBACK, before, override=True)
