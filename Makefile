@@ -70,9 +70,12 @@ bench-search: $(STAMP) ## Measure what a search costs and whether it wins (hours
 	$(BIN)/python benchmarks/filter_splits.py
 
 TABLES := cost_models/tables
-bench-sparse: $(STAMP) ## Measure sparse kernels and networks (15 minutes; accuracy takes hours, HWCOMP_CIFAR10 must name the data)
+bench-sparse: $(STAMP) ## Measure sparse kernels and networks (an hour; accuracy takes hours, HWCOMP_CIFAR10 must name the data)
 	$(BIN)/python benchmarks/sparse_kernels.py
 	$(BIN)/python benchmarks/sparse_networks.py
+	$(BIN)/python benchmarks/tvm_networks.py
+	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/sparse_arm.py
 	$(BIN)/python benchmarks/sparse_accuracy.py
 
 gpu-bundle: $(STAMP) ## Pack what a GPU machine without network needs to measure everything (docs/gpu.md)
