@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hwcomp import artifact
 from hwcomp.attempt import Attempt, best_of, easier
-from hwcomp.benches import Context, make_bench
+from hwcomp.benches import Context, check_device, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.default_passes import default_passes
@@ -61,6 +61,7 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     """
     reporter = reporter or Reporter()
     target = load(config.target)
+    check_device(target, config)
     folder = artifact.prepare(config.out or default_folder(workload, target), force=config.force)
 
     network = trace_workload(workload, reporter)

@@ -4,8 +4,9 @@ from hwcomp.benches.base import Bench, Context
 from hwcomp.benches.estimated import PaperBench
 from hwcomp.benches.measured import MeasuredBench
 from hwcomp.config import CompileConfig
-from hwcomp.devices import LOCAL, open_device
+from hwcomp.devices import EMULATED, LOCAL, open_device
 from hwcomp.devices.base import Device
+from hwcomp.errors import HwcompError
 from hwcomp.matching import check_matches
 from hwcomp.target import Target
 
@@ -30,8 +31,24 @@ def device_for(target: Target, config: CompileConfig) -> Device | None:
     if spec is None:
         return open_device(LOCAL) if target.local else None
     device = open_device(spec, target)
-    check_matches(device, target)
+    try:
+        check_matches(device, target)
+    except HwcompError:
+        device.close()
+        raise
     return device
 
 
-__all__ = ["Bench", "Context", "MeasuredBench", "PaperBench", "device_for", "make_bench"]
+def check_device(target: Target, config: CompileConfig) -> None:
+    """See that the device that was named can be measured on, before any work; an emulated one is not started for it.
+
+    Raises:
+        InputError: the device cannot be reached, or is not what the target says.
+    """
+    if config.device not in (None, EMULATED):
+        device = device_for(target, config)
+        assert device is not None
+        device.close()
+
+
+__all__ = ["Bench", "Context", "MeasuredBench", "PaperBench", "check_device", "device_for", "make_bench"]

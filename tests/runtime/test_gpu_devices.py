@@ -445,6 +445,14 @@ def test_an_artifact_for_a_gpu_is_not_run_on_the_processor_unasked(cli: Any, boa
     assert np.isfinite(np.load(cli.folder / "y.npy")).all()
 
 
+@pytest.mark.usefixtures("no_gpu")
+def test_a_device_that_is_not_the_target_is_refused_before_any_work(cli: Any, tiny_source: str) -> None:
+    done = cli("compile", cli.write(tiny_source), "--target", "gpu", "--device", "local")
+    assert "there is no NVIDIA GPU, so nothing can be measured for a GPU" in done.sentence()
+    assert not done.out
+    assert not (cli.folder / "build").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_gpu")
 def test_compiling_for_a_gpu_that_is_not_here(cli: Any, tiny_source: str) -> None:
