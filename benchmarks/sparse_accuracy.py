@@ -6,7 +6,7 @@
 Every run starts from the trained network and trains for as many steps with the same batches; test data is read once,
 at the end. A run that is done is kept in build/sparse_accuracy, so that several processes may share the work. At the
 end, on a machine that should be quiet, the networks are timed with one thread: dense float, dense with the zeros left
-in, 8-bit integers, and sparse.
+in, 8-bit integers, those with fewer channels, and sparse.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from rich.console import Console
 from sparse_networks import sparse_everywhere
 
 from hwcomp import target
+from hwcomp.compaction import compact
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
 from hwcomp.design import INTEGERS
@@ -34,13 +35,18 @@ from hwcomp.scheme import Sparse
 from hwcomp.search.magnitude_pruning import magnitude_pruning
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.score_pruning import score_pruning
+from hwcomp.search.shrink import checked_groups
 from hwcomp.search.sparse_sites import sparse_sites
 from hwcomp.search.sparsify import RATE, Sparsify
 from hwcomp.sparsity import pattern_mask
 from hwcomp.tracing import trace
+from hwcomp.width_designs import rounded
 from hwcomp.workload import Workload, load_workload
 
 THREADS = 1
+PRUNED = (0.3, 0.4)
+"""Shares of the channels that the dense control in integers has lost; `pruning.py` has their accuracy."""
+
 METHODS = {"magnitude_pruning": magnitude_pruning, "score_pruning": score_pruning}
 PATTERNS = {"4x1": 4, "1x1": 1}
 
@@ -80,6 +86,9 @@ def latencies(workload: Workload, densities: list[float], rounds: int) -> dict[s
     network = trace(workload.model, workload.example_inputs)
     dense = quick_subject(network, host)
     models = {"float": dense.lower({}), "int8": dense.lower(dense.space.everywhere(INTEGERS))}
+    for rate in PRUNED:
+        narrow = quick_subject(_narrower(network, rate), host)
+        models[f"pruned {rate} int8"] = narrow.lower(narrow.space.everywhere(INTEGERS))
     for pattern, rows in PATTERNS.items():
         for density in densities:
             sparse = Sparse(rows=rows, density=density)
@@ -89,6 +98,12 @@ def latencies(workload: Workload, densities: list[float], rounds: int) -> dict[s
     with open_device("local") as device:
         timed = compare(device, models, dense.feed, THREADS, rounds)
     return {name: {"us": timed.measurement(name).median_us, "speedup": timed.speedup(name)} for name in models}
+
+
+def _narrower(network: Program, rate: float) -> Program:
+    """Return the network without a share of the channels of each group; which ones go does not change its speed."""
+    groups = checked_groups(network)
+    return compact(network, groups, {g.name: list(range(rounded(g.channels, 1 - rate, 1))) for g in groups.groups})
 
 
 def _masked(network: Program, sparse: Sparse) -> Program:
@@ -142,6 +157,8 @@ def report(workload: Workload, options: argparse.Namespace, runs: list[dict[str,
     original = test_accuracy(workload, trace(workload.model, workload.example_inputs))
     timed = latencies(workload, options.densities, options.rounds)
     print(f"{options.model} as it is: {original:.2f} %; int8 {timed['int8']['speedup']:.2f}x")
+    for rate in PRUNED:
+        print(f"int8 without {rate:.0%} of the channels: {timed[f'pruned {rate} int8']['speedup']:.2f}x")
     for method, pattern, density in dict.fromkeys((one["method"], one["pattern"], one["density"]) for one in runs):
         scores = [
             one["test_accuracy"]
