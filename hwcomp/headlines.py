@@ -19,9 +19,10 @@ from hwcomp.report_facts import (
     training_steps,
 )
 from hwcomp.search_headlines import contest_headline, front_headline, search_headline
+from hwcomp.sparse_headline import densities, sparse_headline
 
-METHODS = {"differentiable": ("differentiable search", "of precision and widths")}
-"""What the methods do whose file names do not say it, in two parts."""
+METHODS = {"differentiable": "differentiable search"}
+"""Methods whose file names are no names for people."""
 
 SAME_SPEED = 0.005
 """Speed-ups this close to 1 are called no speed-up."""
@@ -34,7 +35,7 @@ def headlines(manifest: Manifest) -> list[Headline]:
         if is_shrunk(manifest)
         else ()
     )
-    found = (_speedup, _latency, _accuracy, *shrinking, _size, _prediction, _budget)
+    found = (_speedup, _latency, _accuracy, *shrinking, sparse_headline, _size, _prediction, _budget)
     return [line for headline in found if (line := headline(manifest)) is not None]
 
 
@@ -74,8 +75,9 @@ def _accuracy(manifest: Manifest) -> Headline:
 
 
 def _method(manifest: Manifest) -> Headline:
-    value, words = METHODS.get(manifest.method, (manifest.method.replace("_", " "), ""))
-    return Headline(label="Method", value=value, words=words)
+    value = METHODS.get(manifest.method, manifest.method.replace("_", " "))
+    searched = "precision, density and widths" if densities(manifest) else "precision and widths"
+    return Headline(label="Method", value=value, words=f"of {searched}" if manifest.method in METHODS else "")
 
 
 def _channels(manifest: Manifest) -> Headline:

@@ -221,3 +221,16 @@ def test_file_is_written_whole(tmp_path: Path) -> None:
     """`write_html` writes what `render_html` gives."""
     write_html(manifest(), tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text("utf-8") == render_html(manifest())
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ({"a": "int8"}, None),
+        ({"a": "sparse4x1:0.11", "b": "int8"}, "1 layer leaves zeros out (11 % of its weights stay)"),
+        ({"a": "sparse:0.3", "b": "sparse4x1:0.05"}, "2 layers leave zeros out (5 % to 30 % of their weights stay)"),
+    ],
+)
+def test_layers_that_leave_zeros_out_are_told(assignment: dict[str, str], told: str | None) -> None:
+    lines = {line.label: line.text for line in headlines(manifest().model_copy(update={"assignment": assignment}))}
+    assert lines.get("Sparse") == told
