@@ -3,9 +3,10 @@
     python benchmarks/sparse_arm.py [--models mobilenet_v2 resnet18] [--target arm_cortex_a72] [--density 0.1]
 
 Cross-compiled here and run on one emulated core: ONNX Runtime dense, in 8-bit integers, and with sparse layers; TVM's
-libraries dense and sparse. Every output is compared with ONNX Runtime's here, of the same weights. Counts do not depend
-on the load of this machine; latencies are simulated from them. Needs `hwcomp setup emulation`, `hwcomp setup tvm` and
-a compiler for the target (Debian: gcc-aarch64-linux-gnu).
+libraries dense and sparse. Every output is compared with ONNX Runtime's here, of the same weights; in integers it is
+far off, for the ranges are those of one random input. Counts do not depend on the load of this machine; latencies are
+simulated from them. Needs `hwcomp setup emulation`, `hwcomp setup tvm` and a compiler for the target (Debian:
+gcc-aarch64-linux-gnu).
 """
 
 import argparse
