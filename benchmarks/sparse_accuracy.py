@@ -28,6 +28,7 @@ from hwcomp.console import Reporter
 from hwcomp.design import INTEGERS
 from hwcomp.devices import open_device
 from hwcomp.devices.compare import compare
+from hwcomp.importance import load_importance
 from hwcomp.ops import anchor, module_of
 from hwcomp.program import Program
 from hwcomp.quick_subject import quick_subject
@@ -35,7 +36,7 @@ from hwcomp.scheme import Sparse
 from hwcomp.search.magnitude_pruning import magnitude_pruning
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.score_pruning import score_pruning
-from hwcomp.search.shrink import checked_groups
+from hwcomp.search.shrink import best_channels, checked_groups
 from hwcomp.search.sparse_sites import sparse_sites
 from hwcomp.search.sparsify import RATE, Sparsify
 from hwcomp.sparsity import pattern_mask
@@ -44,8 +45,8 @@ from hwcomp.width_designs import rounded
 from hwcomp.workload import Workload, load_workload
 
 THREADS = 1
-PRUNED = (0.3, 0.4)
-"""Shares of the channels that the dense control in integers has lost; `pruning.py` has their accuracy."""
+NARROW, PRUNED, MULTIPLE = "uniform_pruning", (0.3, 0.4), 16
+"""The dense control in integers: about so much of its channels is gone, and widths are multiples, which are fast."""
 
 METHODS = {"magnitude_pruning": magnitude_pruning, "score_pruning": score_pruning}
 PATTERNS = {"4x1": 4, "1x1": 1}
@@ -66,13 +67,15 @@ def run(workload: Workload, method: str, sparse: Sparse, seed: int, options: arg
     )
     if method == "dense":
         trained, history = recovery(network, "dense", decay_all=True)
+    elif method == NARROW:
+        trained, history = recovery(_narrower(network, 1 - sparse.density), NARROW, decay_all=True)
     else:
         sites = sparse_sites(network, sparse).sites
         done = METHODS[method](Sparsify(network=network, sites=sites, sparse=sparse, recovery=recovery))
         trained, history = done.network, done.history
     return {
         "method": method,
-        "pattern": "" if method == "dense" else f"{sparse.rows}x1",
+        "pattern": f"{sparse.rows}x1" if method in METHODS else "",
         "density": sparse.density,
         "seed": seed,
         "test_accuracy": test_accuracy(workload, trained),
@@ -101,9 +104,11 @@ def latencies(workload: Workload, densities: list[float], rounds: int) -> dict[s
 
 
 def _narrower(network: Program, rate: float) -> Program:
-    """Return the network without a share of the channels of each group; which ones go does not change its speed."""
-    groups = checked_groups(network)
-    return compact(network, groups, {g.name: list(range(rounded(g.channels, 1 - rate, 1))) for g in groups.groups})
+    """Return the network without about a share of the channels of each group, those of the smallest weights."""
+    groups, importance = checked_groups(network), load_importance("l1", 0)
+    scores = {group.name: importance(network.module, group, None) for group in groups.groups}
+    widths = {group.name: rounded(group.channels, 1 - rate, MULTIPLE) for group in groups.groups}
+    return compact(network, groups, best_channels(scores, widths))
 
 
 def _masked(network: Program, sparse: Sparse) -> Program:
@@ -143,7 +148,8 @@ def main() -> None:
     for seed in range(options.seeds):
         cases = [(m, Sparse(rows=PATTERNS[p], density=d)) for m in options.methods for p in options.patterns
                  for d in options.densities]  # fmt: skip
-        for method, sparse in [*cases, ("dense", Sparse(density=1.0))]:
+        controls = [(NARROW, Sparse(density=round(1 - rate, 2))) for rate in PRUNED]
+        for method, sparse in [*controls, *cases, ("dense", Sparse(density=1.0))]:
             path = folder / f"{method}-{sparse}-{seed}.json".replace(":", "_")
             if claim(path):
                 path.write_text(json.dumps(run(workload, method, sparse, seed, options)))
@@ -158,7 +164,7 @@ def report(workload: Workload, options: argparse.Namespace, runs: list[dict[str,
     timed = latencies(workload, options.densities, options.rounds)
     print(f"{options.model} as it is: {original:.2f} %; int8 {timed['int8']['speedup']:.2f}x")
     for rate in PRUNED:
-        print(f"int8 without {rate:.0%} of the channels: {timed[f'pruned {rate} int8']['speedup']:.2f}x")
+        print(f"int8 without about {rate:.0%} of the channels: {timed[f'pruned {rate} int8']['speedup']:.2f}x")
     for method, pattern, density in dict.fromkeys((one["method"], one["pattern"], one["density"]) for one in runs):
         scores = [
             one["test_accuracy"]
