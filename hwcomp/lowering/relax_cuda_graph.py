@@ -8,7 +8,7 @@ from tvm import relax, te
 from tvm.relax.dpl import is_op, rewrite_call, wildcard
 
 from hwcomp.config import Precision
-from hwcomp.lowering.relax_graph import constant, number, shape_of
+from hwcomp.lowering.relax_graph import constant, legalized, number, shape_of
 
 LAYOUT = {"relax.nn.conv2d": ["NHWC", "OHWI"]}
 """Channels last: what a product sums over lies side by side in memory."""
@@ -63,14 +63,14 @@ def _without_clip(module: Any, entry: str) -> Any:
 
 def _broadcast(builder: Any, call: Any) -> Any:
     """Leave out a broadcast to the shape that is there already."""
-    return call.args[0] if shape_of(call) == shape_of(call.args[0]) else _default(builder, call)
+    return call.args[0] if shape_of(call) == shape_of(call.args[0]) else legalized(builder, call)
 
 
 def _matmul(builder: Any, call: Any) -> Any:
     """Multiply by a constant weight as it lies in memory with the inputs of each output side by side."""
     weight = constant(call.args[1])
     if weight is None or weight.ndim != 2:
-        return _default(builder, call)
+        return legalized(builder, call)
     turned = relax.const(np.ascontiguousarray(weight.T))
     dtype = str(call.ty.dtype)
 
@@ -83,7 +83,3 @@ def _matmul(builder: Any, call: Any) -> Any:
         )
 
     return builder.call_te(product, call.args[0], turned, primfunc_name_hint="matmul")
-
-
-def _default(builder: Any, call: Any) -> Any:
-    return tvm.ir.Op.get(call.op.name).get_attr("FLegalize")(builder, call)

@@ -11,6 +11,7 @@ from tvm.s_tir.dlight.gpu.matmul import IterKind, MatmulTensorization, detect_it
 
 from hwcomp.errors import LoweringError
 from hwcomp.lowering.relax_cuda_intrinsics import load_intrinsics
+from hwcomp.lowering.relax_schedule import blocks_of
 
 THREADS = 256
 """Of a block where each thread computes one output: small tensors still spread over many multiprocessors."""
@@ -141,14 +142,9 @@ def _sums(block: Any) -> list[int]:
     return [int(axis.dom.extent) for axis in block.iter_vars if axis.iter_type == axis.CommReduce]
 
 
-def blocks_of(schedule: Any) -> list[Any]:
-    """Return the blocks of a function, in order."""
-    return list(schedule.get_child_blocks(schedule.get_sblock("root", func_name="main")))
-
-
 def is_bound(schedule: Any) -> bool:
     """Return whether all of a function runs on threads of a GPU."""
-    blocks = schedule.get_child_blocks(schedule.get_sblock("root", func_name="main"))
     return all(
-        any(schedule.get(loop).thread_binding is not None for loop in schedule.get_loops(block)) for block in blocks
+        any(schedule.get(loop).thread_binding is not None for loop in schedule.get_loops(block))
+        for block in blocks_of(schedule)
     )

@@ -34,6 +34,11 @@ def shape_of(value: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in value.ty.shape)
 
 
+def legalized(builder: Any, call: Any) -> Any:
+    """Return a call of an operator as TVM itself turns it into loops."""
+    return tvm.ir.Op.get(call.op.name).get_attr("FLegalize")(builder, call)
+
+
 def is_float(value: Any) -> bool:
     """Return whether an expression is a tensor of 32-bit floats."""
     return str(value.ty.dtype) == "float32"

@@ -6,10 +6,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import tvm
 from tvm import relax, te
 
-from hwcomp.lowering.relax_graph import constant, is_float, shape_of
+from hwcomp.lowering.relax_graph import constant, is_float, legalized, shape_of
 from hwcomp.lowering.relax_kernels import call
 from hwcomp.sparse_kernels import tir_functions
 from hwcomp.sparse_kernels.tir_build import Vectors
@@ -63,7 +62,7 @@ class Legalizer:
         is_packed = weight is not None and weight.ndim == 2
         is_batch = len(shapes[0]) == len(shapes[1]) >= 2 and shapes[0][:-2] == shapes[1][:-2]
         if not is_float(product) or not (is_packed or (is_batch and shape[-1] >= self.vectors.lanes)):
-            return _default(builder, product)
+            return legalized(builder, product)
         inputs, outputs = shapes[1][-2:]
         rows = prod(shape[:-1]) if is_packed else shape[-2]
         matrices = Matrices(
@@ -92,7 +91,7 @@ class Legalizer:
         kept = len(shape) - (len(shape) if axes is None else len(axes))
         last = [] if axes is None else sorted(int(axis) % len(shape) for axis in axes)
         if last != list(range(kept, len(shape))) or not is_float(product):
-            return _default(builder, product)
+            return legalized(builder, product)
         rows = prod(shape[:kept]), prod(shape[kept:])
         x = builder.emit(relax.op.reshape(product.args[0], rows))
         y = builder.emit(call(builder, "mean", mean(*rows, self.vectors.lanes), [x], rows[:1]))
@@ -101,7 +100,7 @@ class Legalizer:
     def _softmax(self, builder: Any, product: Any) -> Any:
         shape = shape_of(product)
         if int(product.attrs.axis) % len(shape) != len(shape) - 1 or not is_float(product):
-            return _default(builder, product)
+            return legalized(builder, product)
         rows = prod(shape[:-1]), shape[-1]
         x = builder.emit(relax.op.reshape(product.args[0], rows))
         y = builder.emit(call(builder, "softmax", softmax(*rows, self.vectors.lanes), [x], rows))
@@ -111,7 +110,7 @@ class Legalizer:
         shape, attributes = shape_of(product), product.attrs
         axes = [int(axis) % len(shape) for axis in attributes.axes]
         if axes != [len(shape) - 1] or not is_float(product):
-            return _default(builder, product)
+            return legalized(builder, product)
         rows = prod(shape[:-1]), shape[-1]
         x = builder.emit(relax.op.reshape(product.args[0], rows))
         kernel = layer_norm(*rows, self.vectors.lanes, float(attributes.epsilon))
@@ -123,7 +122,7 @@ class Legalizer:
         dilated = any(int(d) != 1 for d in attributes.dilation)
         is_mean = product.op.name == "relax.nn.avg_pool2d"
         if batch != 1 or dilated or (is_mean and attributes.ceil_mode) or not is_float(product):
-            return _default(builder, product)
+            return legalized(builder, product)
         pool = Pooling(
             channels=channels,
             height=height,
@@ -142,7 +141,7 @@ class Legalizer:
 def _elementwise(function: Callable[[Any], Any]) -> Legalize:
     def legalize(builder: Any, product: Any) -> Any:
         if not is_float(product):
-            return _default(builder, product)
+            return legalized(builder, product)
         return builder.call_te(
             lambda x: te.compute(x.shape, lambda *i: function(x(*i))),
             product.args[0],
@@ -155,7 +154,3 @@ def _elementwise(function: Callable[[Any], Any]) -> Legalize:
 def cut(tensor: Any, shape: tuple[int, ...]) -> Any:
     """Return the first elements of a tensor along every axis; what follows may be fused with it."""
     return te.compute(shape, tensor, name="cut")
-
-
-def _default(builder: Any, product: Any) -> Any:
-    return tvm.ir.Op.get(product.op.name).get_attr("FLegalize")(builder, product)
