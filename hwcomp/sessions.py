@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from hwcomp.devices import CPU, agent
-from hwcomp.devices.agent import Library, Refused, is_library
 from hwcomp.errors import DeviceError, LoweringError
 from hwcomp.lowering.onnxruntime import open_session
 
@@ -22,17 +21,17 @@ def open_model(model: bytes | Path, threads: int, provider: str = CPU) -> Any:
         DeviceError: there is no GPU for the provider, or something else that it needs is missing.
     """
     source = model if isinstance(model, bytes) else str(model)
-    if not is_library(source):
+    if not agent.is_library(source):
         return open_session(model, threads) if provider == CPU else _on_gpu(source, threads, provider)
     try:
-        return Library(source, threads)
-    except (Refused, OSError, ValueError) as error:
+        return agent.Library(source, threads)
+    except (agent.Refused, OSError, ValueError) as error:
         raise LoweringError(f"The library cannot be loaded: {error}.") from error
 
 
 def _on_gpu(source: bytes | str, threads: int, provider: str) -> Any:
     try:
         return agent.open_session(source, threads, provider=provider)
-    except Refused as error:
+    except agent.Refused as error:
         kind = DeviceError if error.kind == "gpu" else LoweringError
         raise kind(f"The model cannot be loaded on a GPU: {error}.") from error
