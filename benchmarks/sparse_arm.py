@@ -15,16 +15,13 @@ from typing import Any
 from common import ROOT, save
 from sparse_networks import pruned, sparse_everywhere
 from torch import nn
+from tvm_library import library
 
 from hwcomp import target
 from hwcomp.design import INTEGERS
 from hwcomp.devices.emulated import EmulatedDevice
 from hwcomp.evaluation import distance, reference_outputs
-from hwcomp.fix import fix, plan
-from hwcomp.lowering.tvm import compile_library
 from hwcomp.quick_subject import quick_subject
-from hwcomp.sparse_kernels.tir_build import vectors_of
-from hwcomp.stages import Stages, cache_root
 from hwcomp.subject import Subject
 from hwcomp.target import Target
 from hwcomp.tracing import trace
@@ -43,19 +40,13 @@ def networks(workload: Workload, arm: Target, density: float) -> dict[str, tuple
         DENSE: (full, full),
         "onnxruntime int8": (dense.lower(dense.space.everywhere(INTEGERS)), full),
         "onnxruntime sparse": (sparse.lower(sparse_everywhere(sparse.space)), masked),
-        "tvm": (_library(workload, workload.model, arm), full),
-        "tvm sparse": (_library(workload, emptier, arm), masked),
+        "tvm": (library(workload, workload.model, arm, 1), full),
+        "tvm sparse": (library(workload, emptier, arm, 1), masked),
     }
 
 
 def _subject(workload: Workload, model: nn.Module, arm: Target) -> Subject:
     return quick_subject(trace(model, workload.example_inputs), arm)
-
-
-def _library(workload: Workload, model: nn.Module, arm: Target) -> bytes:
-    program = trace(model, workload.example_inputs)
-    fixed = fix(program, plan(program, {}, {}, {}))
-    return compile_library(fixed, vectors_of(arm.isa), 1, Stages(cache_root()))
 
 
 def measure(device: EmulatedDevice, name: str, arm: Target, density: float) -> dict[str, Any]:

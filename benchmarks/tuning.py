@@ -12,21 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, save
+from tvm_library import library
 
 from hwcomp import target
-from hwcomp.console import Reporter
 from hwcomp.devices import LOCAL, open_device
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
-from hwcomp.fix import fix, plan
-from hwcomp.lowering.tvm import compile_library
-from hwcomp.pipeline import traced
 from hwcomp.quick_subject import quick_subject
 from hwcomp.sparse_kernels.tir_build import vectors_of
-from hwcomp.stages import Stages, cache_root
 from hwcomp.tracing import trace
 from hwcomp.tune_command import tune
-from hwcomp.tuning.lookup import Tuned, tuned_for
+from hwcomp.tuning.lookup import tuned_for
 from hwcomp.workload import load_workload
 
 MODELS = ("mobilenet_v2", "mobilenet_v3_large", "vit_tiny", "efficientnet_b0")
@@ -38,15 +34,10 @@ def measure(device: Device, name: str, threads: int, options: argparse.Namespace
     model, database = f"{ROOT}/examples/imagenet_shapes/model.py:{name}", folder / f"{name}-{threads}.jsonl"
     tune(model, target="host", threads=threads, minutes=options.minutes, device=LOCAL, database=database)
     workload, host = load_workload(model), target.load("host")
-    program = traced(workload, host, Reporter())
-    fixed, vectors = fix(program, plan(program, {}, {}, {})), vectors_of(host.isa)
-    found = tuned_for(vectors, threads, database, is_here=True)
-
-    def library(tuned: Tuned) -> bytes:
-        return compile_library(fixed, vectors, threads, Stages(cache_root()), tuned.plan_of)
-
+    found = tuned_for(vectors_of(host.isa), threads, database, is_here=True)
     subject = quick_subject(trace(workload.model, workload.example_inputs), host)
-    models = {RUNTIME: subject.lower({}), PLAIN: library(Tuned(None)), TUNED: library(found)}
+    models = {RUNTIME: subject.lower({}), PLAIN: library(workload, workload.model, host, threads)}
+    models[TUNED] = library(workload, workload.model, host, threads, found.plan_of)
     timed = compare(device, models, subject.feed, threads, options.rounds)
     rounds = [tuned / plain for tuned, plain in zip(timed.ratios(TUNED), timed.ratios(PLAIN), strict=True)]
     gain = sorted(rounds)[len(rounds) // 2]

@@ -12,19 +12,15 @@ from typing import Any
 from common import ROOT, save
 from sparse_networks import ASKED as HAVE_SPARSE
 from sparse_networks import pruned, sparse_everywhere
-from torch import nn
+from tvm_library import library
 
 from hwcomp import target
 from hwcomp.devices import open_device
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
-from hwcomp.fix import fix, plan
-from hwcomp.lowering.tvm import compile_library
 from hwcomp.quick_subject import quick_subject
-from hwcomp.sparse_kernels.tir_build import vectors_of
-from hwcomp.stages import Stages, cache_root
 from hwcomp.tracing import trace
-from hwcomp.workload import Workload, load_workload
+from hwcomp.workload import load_workload
 
 MODELS = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "vit_tiny")
 ASKED = 1.5
@@ -34,23 +30,16 @@ RUNTIME, TVM = "onnxruntime", "tvm"
 SPARSE = "sparse "
 
 
-def library(workload: Workload, model: nn.Module, threads: int) -> bytes:
-    """Return a network as a library for this machine."""
-    program = trace(model, workload.example_inputs)
-    vectors = vectors_of(target.load("host").isa)
-    return compile_library(fix(program, plan(program, {}, {}, {})), vectors, threads, Stages(cache_root()))
-
-
 def measure(device: Device, name: str, threads: int, options: argparse.Namespace) -> dict[str, Any]:
     """Return the latencies of one network, and how many times ONNX Runtime's each takes."""
     workload, host = load_workload(f"{ROOT}/examples/imagenet_shapes/model.py:{name}"), target.load("host")
     dense = quick_subject(trace(workload.model, workload.example_inputs), host)
-    models = {RUNTIME: dense.lower({}), TVM: library(workload, workload.model, threads)}
+    models = {RUNTIME: dense.lower({}), TVM: library(workload, workload.model, host, threads)}
     if name in HAVE_SPARSE:
         emptier = pruned(workload.model, options.density)
         subject = quick_subject(trace(emptier, workload.example_inputs), host)
         models[SPARSE + RUNTIME] = subject.lower(sparse_everywhere(subject.space))
-        models[SPARSE + TVM] = library(workload, emptier, threads)
+        models[SPARSE + TVM] = library(workload, emptier, host, threads)
     timed = compare(device, models, dense.feed, threads, options.rounds)
     rows = {
         model: {
