@@ -1,19 +1,14 @@
-"""What tests of the differentiable search share: a small workload that learns, and the command inside this process."""
+"""What tests of the differentiable search share: a small workload that learns, and the command."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from hwcomp import cli, target
+import forked
 
 SOURCE = '''
 import os
@@ -89,17 +84,8 @@ BRIEF = ("--speedup", "2.5x", "--epochs", 6)
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a command ended with."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
 class Command:
-    """Runs `hwcomp` in a folder as a user does, but without a process of its own, whose imports take seconds."""
+    """Runs `hwcomp` in a folder."""
 
     folder: Path
     cache: Path
@@ -109,22 +95,9 @@ class Command:
         (self.folder / "model.py").write_text(source)
         return self
 
-    def __call__(self, *arguments: object) -> Done:
-        before = signal.getsignal(signal.SIGINT), sys.unraisablehook
-        out, err = StringIO(), StringIO()
-        target.load.cache_clear()  # a file may have another content than in the test before
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            patch.chdir(self.folder)
-            patch.setenv("HWCOMP_CACHE", str(self.cache))
-            patch.setenv("COLUMNS", "200")
-            patch.setattr(sys, "argv", ["hwcomp", *map(str, arguments)])
-            try:
-                with pytest.raises(SystemExit) as ended:
-                    cli.entry()
-            finally:
-                signal.signal(signal.SIGINT, before[0])
-                sys.unraisablehook = before[1]
-        return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+    def __call__(self, *arguments: object) -> forked.Done:
+        environment = os.environ | {"HWCOMP_CACHE": str(self.cache), "COLUMNS": "200"}
+        return forked.hwcomp(arguments, self.folder, environment)
 
     def start(self, *options: object, pause_s: float = 0.0) -> "subprocess.Popen[str]":
         """Start a search as a process of its own; each batch takes a while."""
@@ -135,7 +108,7 @@ class Command:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def search(self, *options: object) -> Done:
+    def search(self, *options: object) -> forked.Done:
         """Search, with the options that tests have in common; options that are given again count."""
         return self("compile", "model.py", *COMMON, *options)
 

@@ -1,4 +1,4 @@
-"""Runs the installed `hwcomp` command as a user does: as a process, with a cache and a folder of its own."""
+"""Runs `hwcomp` as a user does: as a process, with a cache and a folder of its own."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
 import pytest
 
 COMMAND = Path(sys.executable).with_name("hwcomp")
@@ -39,24 +40,6 @@ def calibration_data():
 
 
 @dataclass(frozen=True)
-class Done:
-    """A process that ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def sentence(self) -> str:
-        """Return the one sentence that was said about bad input, after checking that it is one."""
-        assert self.code == 2, (self.code, self.out, self.err)
-        assert "Traceback" not in self.out + self.err
-        said = [line for line in self.err.splitlines() if line.strip()]
-        assert len(said) == 1, self.err
-        assert said[0].startswith("hwcomp: ")
-        return said[0]
-
-
-@dataclass(frozen=True)
 class Cli:
     """Runs `hwcomp` in a folder."""
 
@@ -86,13 +69,8 @@ class Cli:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def __call__(self, *arguments: object) -> Done:
-        process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=240)
-        finally:
-            process.kill()
-        return Done(process.returncode, out, err)
+    def __call__(self, *arguments: object) -> forked.Done:
+        return forked.hwcomp(arguments, self.folder, self.environment)
 
     def succeeds(self, *arguments: object) -> str:
         """Run a command that must succeed without complaint, and return what it printed."""

@@ -6,12 +6,11 @@ or a registry there is nothing to emulate with, and the tests are skipped with t
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import onnx
 import pytest
@@ -242,25 +241,24 @@ def artifact(cli_in: Callable[[Path], Any], tiny_source: str, tmp_path_factory: 
     return command.folder / "artifact"
 
 
-def hwcomp(prepared: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+def hwcomp(prepared: Path, *arguments: object) -> forked.Done:
     environment = os.environ | {"HWCOMP_CACHE": str(prepared), "NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb"}
-    command = [str(Path(sys.executable).with_name("hwcomp")), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=240)
+    return forked.hwcomp(arguments, Path.cwd(), environment)
 
 
 def test_verify_compares_an_artifact_with_the_host(prepared: Path, artifact: Path) -> None:
     done = hwcomp(prepared, "verify", artifact, "--device", "emulated")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "simulated: arm_cortex_a72, onnxruntime" in done.stdout
-    assert "outputs" in done.stdout
-    assert "million instructions in a run" in done.stdout
-    assert "warning" not in done.stdout
+    assert (done.code, done.err) == (0, "")
+    assert "simulated: arm_cortex_a72, onnxruntime" in done.out
+    assert "outputs" in done.out
+    assert "million instructions in a run" in done.out
+    assert "warning" not in done.out
 
 
 def test_verify_works_without_an_emulator(prepared: Path, artifact: Path) -> None:
     done = hwcomp(prepared, "verify", artifact, "--device", "local")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "the same as here, bit by bit" in done.stdout
+    assert (done.code, done.err) == (0, "")
+    assert "the same as here, bit by bit" in done.out
 
 
 def test_verify_notices_a_device_that_computes_something_else(artifact: Path) -> None:
@@ -276,9 +274,9 @@ def test_verify_notices_a_device_that_computes_something_else(artifact: Path) ->
 
 def test_setup_says_what_it_does(prepared: Path) -> None:
     done = hwcomp(prepared, "setup", "emulation")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "starts on an emulated cortex-a53, " in done.stdout
-    assert "ready: " in done.stdout
+    assert (done.code, done.err) == (0, "")
+    assert "starts on an emulated cortex-a53, " in done.out
+    assert "ready: " in done.out
     done = hwcomp(prepared, "setup", "simulation")
-    assert done.returncode == 2
-    assert "There is nothing called 'simulation' to set up" in done.stderr
+    assert done.code == 2
+    assert "There is nothing called 'simulation' to set up" in done.err

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from forked import Done
 from safetensors.torch import load_file
-from searching import SOURCE, Command, Done
+from searching import SOURCE, Command
 
 import hwcomp
 from hwcomp.lowering.sparse_layers import kernel_library

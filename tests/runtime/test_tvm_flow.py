@@ -4,9 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -37,10 +36,9 @@ CROSS = shutil.which("aarch64-linux-gnu-gcc")
 
 
 def run(*arguments, cwd, **environment):
-    code = "import sys; from hwcomp.cli import entry; sys.argv[0] = 'hwcomp'; entry()"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    variables = {**os.environ, "HWCOMP_PATIENCE": "0", "HWCOMP_CACHE": str(cwd / "cache"), **environment}
-    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
+    return forked.hwcomp(
+        arguments, cwd, os.environ | {"HWCOMP_PATIENCE": "0", "HWCOMP_CACHE": str(cwd / "cache")} | environment
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +47,8 @@ def compiled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flow")
     (folder / "model.py").write_text(MODEL)
     done = run("compile", "model.py", "--runtime", "tvm", "--threads", 1, "--out", "out", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "TVM" in done.stdout
+    assert done.code == 0, done.err
+    assert "TVM" in done.out
     return folder
 
 
@@ -88,11 +86,11 @@ def test_run_bench_and_verify_take_the_library(compiled):
     x, expected = reference(compiled)
     np.save(compiled / "x.npy", x.numpy())
     done = run("run", "out", "--input", "x.npy", "--output", "y.npy", cwd=compiled)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     np.testing.assert_allclose(np.load(compiled / "y.npy"), expected.numpy(), atol=1e-4)
     done = run("bench", "out", "--rounds", 2, cwd=compiled)
-    assert done.returncode == 0, done.stderr
-    assert "measured" in done.stdout
+    assert done.code == 0, done.err
+    assert "measured" in done.out
     assert verify(compiled / "out", LocalDevice()).agrees
 
 
@@ -120,21 +118,21 @@ def test_a_damaged_library_is_refused(compiled, tmp_path):
 
 def test_methods_that_train_are_for_the_other_runtime(compiled):
     done = run("compile", "model.py", "--runtime", "tvm", "--method", "latency_pruning", cwd=compiled)
-    assert done.returncode == 2
-    assert "--runtime tvm" in done.stderr
+    assert done.code == 2
+    assert "--runtime tvm" in done.err
 
 
 def test_without_a_cross_linker_its_package_is_named(compiled):
     done = run("compile", "model.py", "--runtime", "tvm", "--target", "arm", cwd=compiled, PATH="/nowhere")
-    assert done.returncode == 2
-    assert "'gcc-aarch64-linux-gnu'" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.code == 2
+    assert "'gcc-aarch64-linux-gnu'" in done.err
+    assert done.err.count("\n") == 1
 
 
 @pytest.mark.skipif(CROSS is None, reason="no gcc-aarch64-linux-gnu")
 def test_a_library_for_another_machine_is_not_loaded_here(compiled):
     done = run("compile", "model.py", "--runtime", "tvm", "--target", "arm", "--out", "arm", cwd=compiled)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert artifact.read(compiled / "arm").compiled.latency_us.provenance == "analytic"
     with pytest.raises(LoweringError, match="not for"):
         hwcomp.load(compiled / "arm")
