@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hwcomp.analysis import OpFacts, facts_of
+from hwcomp.config import Precision
 from hwcomp.cost import CostTable
 from hwcomp.kernel import Kernels
 from hwcomp.ops import FUNCTIONS, MODULES
@@ -47,7 +48,12 @@ BLOCKED_EFFICIENCY, SINGLE_EFFICIENCY = 0.95, 0.4
 Measured on x86_64 with 1x1 convolutions (docs/sparsity.md); assumed for other targets.
 """
 
-FLOAT_BITS = 32
+FLOAT_BITS: dict[Precision, int] = {"float32": 32, "float16": 16}
+INTEGER_BITS = 8
+
+HALVES_PER_BYTE = 0.5
+"""Products of halves that tensor cores make in the time of one of bytes, from Turing to Hopper (data sheets: T4 65 and 130,
+A100 312 and 624, H200 990 and 1979, each in 10^12 operations per second)."""
 FREE = frozenset({"flatten", "reshape", "identity", "dropout"})
 """Operators that only rename memory, or do nothing, at run time."""
 
@@ -59,10 +65,12 @@ class Roofline:
     Attributes:
         target: whose hardware is assumed.
         threads: how many cores may be used, at most.
+        precision: of what is not in integers; float16 is for GPUs with tensor cores.
     """
 
     target: Target
     threads: int
+    precision: Precision = "float32"
 
     def cost_table(self, space: SearchSpace, kernels: Kernels) -> CostTable:
         """Return the table in microseconds."""
@@ -90,18 +98,28 @@ class Roofline:
         operations_per_us = self._cores * hardware.clock_ghz * 1e3 * self._operations_per_cycle(facts, choice)
         efficiency = hardware.efficiency[_class_of(facts)] * _sparse_efficiency(choice)
         compute_us = 2 * facts.macs / (operations_per_us * efficiency)
-        return max(compute_us, self._memory_us(_bytes_moved(facts, choice))) + hardware.kernel_overhead_us
+        return max(compute_us, self._memory_us(self._bytes_moved(facts, choice))) + hardware.kernel_overhead_us
 
     def _operations_per_cycle(self, facts: OpFacts, choice: str) -> float:
         # Instructions for 8-bit integers win by adding up several products of one output. A depthwise filter has no
         # channels to add over, so it stays at the float rate (ONNX Runtime on Zen 4: 46 GOP/s int8, 63 GFLOP/s float).
         if reads_integers(choice) and not facts.depthwise:
             return self.target.hardware.int8_op_per_cycle
+        if self.precision == "float16" and not facts.depthwise:
+            return self.target.hardware.int8_op_per_cycle * HALVES_PER_BYTE
         return self.target.hardware.float_flop_per_cycle
 
     def _boundary_us(self, elements: int) -> float:
         # one side is float, the other 8 bits, whichever way it goes
-        return self._memory_us(elements * (FLOAT_BITS + 8) / 8) + self.target.hardware.kernel_overhead_us
+        moved_bits = elements * (FLOAT_BITS[self.precision] + INTEGER_BITS)
+        return self._memory_us(moved_bits / 8) + self.target.hardware.kernel_overhead_us
+
+    def _bytes_moved(self, facts: OpFacts, choice: str) -> float:
+        float_bits = FLOAT_BITS[self.precision]
+        weight_bits = float_bits if computes_in_float(choice) else QUANTS[choice].weight_bits or float_bits
+        input_bits = INTEGER_BITS if reads_integers(choice) else float_bits
+        output_bits = INTEGER_BITS if writes_integers(choice) else float_bits
+        return (facts.weights * weight_bits + facts.inputs * input_bits + facts.outputs * output_bits) / 8
 
     def _memory_us(self, moved_bytes: float) -> float:
         hardware = self.target.hardware
@@ -131,13 +149,6 @@ def _class_of(facts: OpFacts) -> Literal["conv1x1", "conv3x3", "depthwise", "lin
     if facts.op.startswith("conv"):
         return "conv1x1" if facts.window == 1 else "conv3x3"
     return "linear" if facts.op in ("linear", "matmul") else "other"
-
-
-def _bytes_moved(facts: OpFacts, choice: str) -> float:
-    weight_bits = FLOAT_BITS if computes_in_float(choice) else QUANTS[choice].weight_bits or FLOAT_BITS
-    input_bits = 8 if reads_integers(choice) else FLOAT_BITS
-    output_bits = 8 if writes_integers(choice) else FLOAT_BITS
-    return (facts.weights * weight_bits + facts.inputs * input_bits + facts.outputs * output_bits) / 8
 
 
 COST_MODEL = Roofline

@@ -71,7 +71,7 @@ def compile(  # noqa: A001 - the verb of the field
         str, typer.Option(help="onnxruntime; or tvm: a library of its own, in float, faster the more weights are zero.")
     ] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="With --runtime tvm on a GPU: float32, or float16 for products of halves.")
+        str | None, typer.Option(help="Of the whole network on a GPU: float32, or float16 for products of halves.")
     ] = None,
     database: TuningDatabase = None,
     store: cli_profile.StorePath = None,

@@ -202,7 +202,8 @@ class CompileConfig(BaseModel):
         searching: options of the differentiable search.
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
         runtime: what runs the artifact; auto for the target's own. TVM runs float networks only, with zeros left out.
-        precision: of products in TVM's kernels for GPUs; None for float32.
+        precision: of the whole network on a GPU, nothing in integers; with runtime auto, ONNX Runtime and TVM are
+            compared. None for the precision of each operator to be chosen; with TVM for float32.
         database: of schedules that `hwcomp tune` found; None for the one of this machine, if there is one.
 
     Raises:
@@ -233,15 +234,11 @@ class CompileConfig(BaseModel):
     @model_validator(mode="after")
     def _suits_its_runtime(self) -> "CompileConfig":
         """Refuse options that the runtime would pass over in silence."""
-        if self.runtime == "tvm" and self.method != "post_training":
+        option = "--runtime tvm" if self.runtime == "tvm" else f"--precision {self.precision}"
+        if (self.runtime == "tvm" or self.precision is not None) and self.method != "post_training":
             raise InputError(
-                f"--runtime tvm compiles a network as it is, and --method {self.method} trains it: train first, and "
-                "compile the artifact's program with TVM."
-            )
-        if self.precision is not None and self.runtime != "tvm":
-            raise InputError(
-                f"--precision {self.precision} is for --runtime tvm on a GPU; for other runtimes hwcomp chooses the "
-                "precision of each operator."
+                f"{option} compiles a network as it is, and --method {self.method} trains it: train first, and "
+                "compile the artifact's program."
             )
         if self.database is not None and self.runtime != "tvm":
             raise InputError("--database holds schedules for --runtime tvm; give that too.")

@@ -24,6 +24,8 @@ from hwcomp.sparse_headline import densities, sparse_headline
 METHODS = {"differentiable": "differentiable search"}
 """Methods whose file names are no names for people."""
 
+NOT_RUN = "it was not run: no device was given"
+
 SAME_SPEED = 0.005
 """Speed-ups this close to 1 are called no speed-up."""
 
@@ -66,8 +68,10 @@ def _latency(manifest: Manifest) -> Headline:
 def _accuracy(manifest: Manifest) -> Headline:
     before, after = manifest.baseline.accuracy, manifest.compiled.accuracy
     if before is None or after is None:
-        distance = f"output distance {manifest.compiled.output_distance:.2g}"
-        return Headline(label="Accuracy", value=distance, detail="no eval data")
+        distance = manifest.compiled.output_distance
+        if distance is None:
+            return Headline(label="Accuracy", value="not known", detail=NOT_RUN)
+        return Headline(label="Accuracy", value=f"output distance {distance:.2g}", detail="no eval data")
     decimals = metric_decimals(before, after)
     change = round(after - before, decimals)
     detail = "unchanged" if not change else f"{abs(change):.{decimals}f} points {'higher' if change > 0 else 'lower'}"
@@ -140,7 +144,8 @@ def _budget(manifest: Manifest) -> Headline:
         "fastest": "",
     }[budget.kind]
     is_unknown = budget.max_drop is not None and None in (manifest.baseline.accuracy, manifest.compiled.accuracy)
-    unchecked = "drop not checked: no eval data" if is_unknown else ""
+    reason = NOT_RUN if manifest.compiled.output_distance is None else "no eval data"
+    unchecked = f"drop not checked: {reason}" if is_unknown else ""
     return Headline(
         label="Budget",
         value="met" if budget.met else "MISSED",

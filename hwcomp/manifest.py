@@ -53,10 +53,13 @@ class Version(_Part):
 
 
 class Compiled(Version):
-    """The compiled network; the prediction is for the machine as fast as it was when the float one was measured."""
+    """The compiled network; the prediction is for the machine as fast as it was when the float one was measured.
+
+    ``output_distance`` is relative to the outputs of the float network; None where it was not run.
+    """
 
     predicted_latency_us: float
-    output_distance: float
+    output_distance: float | None
 
 
 class SiteReport(_Part):

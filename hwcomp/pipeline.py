@@ -26,7 +26,7 @@ from hwcomp.stages import Stages, cache_root
 from hwcomp.summary import summarise_result
 from hwcomp.target import Target, load
 from hwcomp.tracing import trace
-from hwcomp.tvm_flow import compile_with_tvm
+from hwcomp.uniform_flow import compile_uniform
 from hwcomp.width_timing import within
 from hwcomp.workload import Workload
 
@@ -70,8 +70,8 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
         workload=workload, network=network, original=original, target=target, config=config,
         stages=Stages(cache_root()), reporter=reporter,
     )  # fmt: skip
-    if config.runtime == artifact.TVM:
-        return _as_library(job, folder)
+    if config.runtime == artifact.TVM or config.precision is not None:
+        return _uniform(job, folder)
     with ExitStack() as benches:
         proposed = proposals(job)
         attempts = [_compiled(job, next(proposed), benches)]
@@ -85,11 +85,11 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     return Result(artifact=folder, report=manifest)
 
 
-def _as_library(job: Job, folder: Path) -> Result:
-    """Compile the float network with TVM; see `hwcomp.tvm_flow`."""
-    library = compile_with_tvm(job)
-    source = program_files(library.program, job.workload.name)
-    manifest = artifact.write(folder, library.content, source, library.manifest, render_html)
+def _uniform(job: Job, folder: Path) -> Result:
+    """Compile the network as it is, in one precision throughout; see `hwcomp.uniform_flow`."""
+    made = compile_uniform(job)
+    source = program_files(made.program, job.workload.name)
+    manifest = artifact.write(folder, made.content, source, made.manifest, render_html)
     if not manifest.budget.met:
         raise BudgetError(_missed(manifest, folder, job.config), manifest)
     return Result(artifact=folder, report=manifest)

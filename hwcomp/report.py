@@ -34,7 +34,8 @@ def render_terminal(manifest: Manifest, *, all_sites: bool = False) -> Group:
         more.append(Text("in float: the smaller network with every layer in float", style="dim"))
     channels = [Text(), *channel_parts(manifest, all_groups=all_sites)] if narrowed(manifest) else []
     searched = search_parts(manifest, all_epochs=all_sites)
-    return Group(SiteTable(manifest=manifest, sites=sites), *more, *channels, *searched, Text(), _results(manifest))
+    layers = [SiteTable(manifest=manifest, sites=sites), *more] if manifest.sites else []
+    return Group(*layers, *channels, *searched, Text(), _results(manifest))
 
 
 def _results(manifest: Manifest) -> Table:

@@ -68,7 +68,7 @@ def _command(words: list[str], folder: Path, environment: dict[str, str], out: P
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep) if "PYTHONPATH" in environment else []
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["hwcomp", *words]
     from hwcomp import cli  # is there already
 
