@@ -10,7 +10,7 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 from hwcomp import artifact
 from hwcomp.console import Reporter
 from hwcomp.devices import CPU, EMULATED, LOCAL, open_device
-from hwcomp.devices.agent import inputs_of, is_library
+from hwcomp.devices.agent.libraries import inputs_of, is_library
 from hwcomp.devices.compare import compare
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Feed

@@ -12,7 +12,7 @@ from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.cost_models.roofline import Roofline
-from hwcomp.devices.agent import gpus
+from hwcomp.devices.agent.gpus import gpus
 from hwcomp.filter_splits import split_network
 from hwcomp.fingerprint import environment
 from hwcomp.groups import Groups, width_groups

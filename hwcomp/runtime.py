@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hwcomp import artifact
 from hwcomp.devices import CPU
-from hwcomp.devices.agent import PROVIDERS
+from hwcomp.devices.agent.providers import PROVIDERS
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Array, check_feed
 from hwcomp.manifest import Manifest

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from hwcomp.devices import CPU, agent
+from hwcomp.devices import CPU
+from hwcomp.devices.agent import sessions
+from hwcomp.devices.agent.libraries import Library, is_library
+from hwcomp.devices.agent.wire import Refused
 from hwcomp.errors import DeviceError, LoweringError
 from hwcomp.lowering.onnxruntime import open_session
 
@@ -14,24 +17,24 @@ def open_model(model: bytes | Path, threads: int, provider: str = CPU) -> Any:
     Args:
         model: ONNX file, or library; a library knows itself what computes it.
         threads: of the processor.
-        provider: of ONNX Runtime, see `hwcomp.devices.agent.PROVIDERS`; no other takes its place.
+        provider: of ONNX Runtime, see `hwcomp.devices.agent.providers`; no other takes its place.
 
     Raises:
         LoweringError: the runtime cannot load the model, or is not installed.
         DeviceError: there is no GPU for the provider, or something else that it needs is missing.
     """
     source = model if isinstance(model, bytes) else str(model)
-    if not agent.is_library(source):
+    if not is_library(source):
         return open_session(model, threads) if provider == CPU else _on_gpu(source, threads, provider)
     try:
-        return agent.Library(source, threads)
-    except (agent.Refused, OSError, ValueError) as error:
+        return Library(source, threads)
+    except (Refused, OSError, ValueError) as error:
         raise LoweringError(f"The library cannot be loaded: {error}.") from error
 
 
 def _on_gpu(source: bytes | str, threads: int, provider: str) -> Any:
     try:
-        return agent.open_session(source, threads, provider=provider)
-    except agent.Refused as error:
+        return sessions.open_session(source, threads, provider=provider)
+    except Refused as error:
         kind = DeviceError if error.kind == "gpu" else LoweringError
         raise kind(f"The model cannot be loaded on a GPU: {error}.") from error

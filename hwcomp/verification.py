@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwcomp import artifact
 from hwcomp.benching import random_feed, whole_model
-from hwcomp.devices.agent import is_library
+from hwcomp.devices.agent.libraries import is_library
 from hwcomp.devices.base import Device
 from hwcomp.devices.emulated import EmulatedDevice
 from hwcomp.devices.local import LocalDevice

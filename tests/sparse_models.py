@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hwcomp.devices.agent import facts
+from hwcomp.devices.agent.machine import facts
 from hwcomp.lowering.embedded import embed
 from hwcomp.sparse_kernels.format import compress
 from hwcomp.sparse_kernels.library import build

@@ -18,8 +18,8 @@ class Library:
     """
 
     def __init__(self, path: Path, example: Tensor) -> None:
-        runtime = agent()
-        tvm_ffi, signature = runtime.tvm_runtime(), runtime.signature(str(path))
+        runtime = agent("tvm_runtime")
+        tvm_ffi, signature = runtime.tvm_runtime(), agent("libraries").signature(str(path))
         is_for_gpu = signature.get("device") == "cuda"
         if is_for_gpu:
             runtime.load_gpu_runtime(signature["compute"])

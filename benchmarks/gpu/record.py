@@ -14,24 +14,26 @@ from typing import Any
 
 from cases import ROOT, bundle
 
+PACKAGE = "hwcomp_agent"
 VERSIONS = ("torch", "triton", "numpy", "onnxruntime", "accelerate", "apache-tvm-ffi")
 
 
 @cache
-def agent() -> ModuleType:
-    """Return hwcomp's agent, which needs nothing of hwcomp: it asks the driver, and knows TVM's runtime."""
-    spec = importlib.util.spec_from_file_location("hwcomp_agent", ROOT / "hwcomp" / "devices" / "agent.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def agent(module: str) -> ModuleType:
+    """Return a module of hwcomp's agent, which needs nothing of hwcomp: it asks the driver, and knows TVM's runtime."""
+    if PACKAGE not in sys.modules:
+        path = ROOT / "hwcomp" / "devices" / "agent" / "__init__.py"
+        spec = importlib.util.spec_from_file_location(PACKAGE, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[PACKAGE])
+    return importlib.import_module(f"{PACKAGE}.{module}")
 
 
 def gpus() -> list[dict[str, Any]]:
     """Return the GPUs: names, driver, clocks, temperature, and why they are slowed down."""
-    found: list[dict[str, Any]] = agent().gpus()[0]
+    found: list[dict[str, Any]] = agent("gpus").gpus()[0]
     return found
 
 

@@ -89,7 +89,7 @@ def _refusal(out: Path, *, rehearse: bool) -> str:
         if (read(path) or {}).get("rehearsal") is not rehearse:
             kinds = ("measurements", "a rehearsal") if rehearse else ("a rehearsal", "measurements")
             return f"{out} holds {kinds[0]}, which do not mix with {kinds[1]}; give another folder."
-    found, why = agent().gpus()
+    found, why = agent("gpus").gpus()
     if not rehearse and not found:
         return f"{why}; run it where one is, or add --rehearse to try it on the processor."
     missing = [name for name in bundle()["expected"] if find_spec(MODULES.get(name, name)) is None]

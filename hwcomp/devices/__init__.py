@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 LOCAL, EMULATED, SSH = "local", "emulated", "ssh://"
 CPU = "cpu"
-"""The provider of models that no GPU computes, see `hwcomp.devices.agent.PROVIDERS`."""
+"""The provider of models that no GPU computes, see `hwcomp.devices.agent.providers`."""
 
 
 def open_device(spec: str, target: "Target | None" = None, provider: str | None = None) -> "Device":

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hwcomp.devices import agent
+from hwcomp.devices.agent import wire
 from hwcomp.lowering.onnxruntime import Array
 
 MAX_US = 3.6e9
@@ -16,7 +16,7 @@ MAX_KERNELS_TO_WHOLE = 20.0
 """The kernels of one run, one after the other, cannot take many times as long as the run."""
 
 
-TYPES = {name: np.dtype(name) for name in agent.TYPES}
+TYPES = {name: np.dtype(name) for name in wire.TYPES}
 
 
 def times_us(value: object, runs: int | None) -> list[float]:

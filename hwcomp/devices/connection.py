@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwcomp.devices import agent
+from hwcomp.devices.agent.wire import Refused, header_bytes, pack, parse_header
 from hwcomp.devices.checks import printable
 
 TIMEOUT_S = {"hello": 120.0, "put": 120.0, "time": 900.0, "profile": 900.0, "run": 900.0, "state": 60.0}
@@ -64,11 +64,11 @@ class Connection:
         """
         with self._busy:
             self._requests += 1
-            self._write(agent.pack({**fields, "id": self._requests, "verb": verb}, list(blobs)), *blobs)
+            self._write(pack({**fields, "id": self._requests, "verb": verb}, list(blobs)), *blobs)
             try:
-                size = agent.header_bytes(self._read(4, TIMEOUT_S[verb]))
-                header, sizes = agent.parse_header(self._read(size))
-            except agent.Refused as error:
+                size = header_bytes(self._read(4, TIMEOUT_S[verb]))
+                header, sizes = parse_header(self._read(size))
+            except Refused as error:
                 raise NoProtocol(str(error)) from error
             if header.get("id") != self._requests:
                 raise NoProtocol(f"request {header.get('id')!r} where {self._requests} was asked")

@@ -15,10 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-from hwcomp.devices import agent
+from hwcomp.devices.agent.libraries import is_library
 from hwcomp.devices.connection import Connection
 from hwcomp.devices.facts import DeviceFacts, DeviceState
 from hwcomp.devices.pipe import PipeDevice
+from hwcomp.devices.shipping import archive
 from hwcomp.devices.verbs import Answer
 from hwcomp.emulation import emulator, guest
 from hwcomp.emulation.cores import core
@@ -74,9 +75,10 @@ class EmulatedDevice(PipeDevice):
         """Start the agent in the emulator."""
         self._clean()
         self._folder = Path(tempfile.mkdtemp(prefix="hwcomp-emulated-"))
-        scripts = [str(Path(str(module.__file__)).resolve()) for module in (guest, agent)]
-        counts = self._folder / "counts"
-        command = self._emulator.command(self._core, counts, scripts[0], str(counts), scripts[1])
+        counts, agent = self._folder / "counts", self._folder / "agent.zip"
+        agent.write_bytes(archive())
+        script = str(Path(str(guest.__file__)).resolve())
+        command = self._emulator.command(self._core, counts, script, str(counts), str(agent))
         return Connection(command, self._emulator.environment() | {"TMPDIR": str(self._folder)})
 
     def close(self) -> None:
@@ -102,14 +104,14 @@ class EmulatedDevice(PipeDevice):
 
     def instruction_mix(self, model: bytes, feed: Feed) -> Counts:
         """Return the instructions of one run, by class."""
-        if agent.is_library(model):
+        if is_library(model):
             return self._count_library(model, feed)
         return self.count(model, feed).run
 
     def time_block(self, model: bytes, feed: Feed, threads: int, runs: int | None = None) -> list[float]:
         """Return the latency of a run in microseconds, as often as asked: it is the same every time."""
         _check_threads(threads)
-        if agent.is_library(model):
+        if is_library(model):
             mix = self.instruction_mix(model, feed)
             return [self._pace.us(mix.total, mix)] * (runs or 1)
         counted = self.count(model, feed)
@@ -152,7 +154,7 @@ class EmulatedDevice(PipeDevice):
 
     def _check_runtime(self, model: bytes) -> None:
         site = emulator.tvm_site(self._emulator.root, self._emulator.python)
-        if agent.is_library(model) and not site.is_dir():
+        if is_library(model) and not site.is_dir():
             raise InputError(
                 f"Emulation of TVM {emulator.tvm_version()} on ARM is not prepared; run `hwcomp setup tvm` once."
             )

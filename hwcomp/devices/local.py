@@ -4,7 +4,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from hwcomp.devices.agent import CPU, Agent
+from hwcomp.devices.agent.providers import CPU
+from hwcomp.devices.agent.verbs import Agent
 from hwcomp.devices.verbs import AgentDevice, Answer
 from hwcomp.lowering.onnxruntime import Feed
 

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwcomp.devices.agent import CPU
+from hwcomp.devices.agent.providers import CPU
 from hwcomp.devices.connection import Connection, Lost, NoProtocol
 from hwcomp.devices.facts import DeviceFacts
 from hwcomp.devices.verbs import AgentDevice, Answer

@@ -6,13 +6,13 @@ The system's own ssh client is used, with the user's configuration and keys; no 
 import hashlib
 import os
 import shlex
-from importlib.resources import files
 from typing import final
 
 from hwcomp.devices.address import parse_address
-from hwcomp.devices.agent import CPU
+from hwcomp.devices.agent.providers import CPU
 from hwcomp.devices.connection import Connection, Lost
 from hwcomp.devices.pipe import PipeDevice
+from hwcomp.devices.shipping import archive
 from hwcomp.devices.ssh_refusals import refusal
 from hwcomp.errors import DeviceError, InputError
 
@@ -31,13 +31,18 @@ MAX_GREETING_BYTES = 2**16
 START_S = 90.0
 
 LOADER = (
-    "import sys, hashlib; "
+    "import sys; "
     'sys.version_info >= (3, 9) or sys.exit("hwcomp-python " + sys.version.split()[0]); '
     "sys.path = [p for p in sys.path if p]; "  # a file in the home folder is no module
+    "import hashlib, pathlib, signal, tempfile; "
     'sys.stdout.write("{ready}\\n"); sys.stdout.flush(); '
-    "SOURCE = sys.stdin.buffer.read({size}); "
-    'hashlib.sha256(SOURCE).hexdigest() == "{digest}" or sys.exit("the agent did not arrive whole"); '
-    'exec(compile(SOURCE, "hwcomp-agent", "exec"))'
+    "CONTENT = sys.stdin.buffer.read({size}); "
+    'hashlib.sha256(CONTENT).hexdigest() == "{digest}" or sys.exit("the agent did not arrive whole"); '
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1)); "  # from here on there is something to remove
+    'FOLDER = tempfile.TemporaryDirectory(prefix="hwcomp-agent-"); '  # only its owner may read and write it
+    'ARCHIVE = pathlib.Path(FOLDER.name, "agent.zip"); ARCHIVE.write_bytes(CONTENT); '
+    "sys.path.insert(0, str(ARCHIVE)); "
+    "from hwcomp_agent.serving import serve; serve(FOLDER)"
 )
 """Runs there; only double quotes, so that every kind of shell takes it as one word between single ones."""
 
@@ -50,10 +55,9 @@ class SshDevice(PipeDevice):
         super().__init__(address, provider)
         self.waits_s = waits_s
         self.address = parse_address(address)
-        self._source = (files("hwcomp.devices") / "agent.py").read_bytes()
-        digest = hashlib.sha256(self._source).hexdigest()
-        loader = LOADER.format(ready=READY, size=len(self._source), digest=digest)
-        self._command = [*client(), *self._destination(), shlex.join([self.address.python, "-c", loader])]
+        self._archive = archive()
+        command = shlex.join([self.address.python, "-c", loader(self._archive)])
+        self._command = [*client(), *self._destination(), command]
 
     def connect(self) -> Connection:
         """Return a connection to an agent that was just started there."""
@@ -64,7 +68,7 @@ class SshDevice(PipeDevice):
         try:
             is_ready = connection.skip_to(f"{READY}\n".encode(), MAX_GREETING_BYTES, START_S)
             if is_ready:
-                connection.send(self._source)
+                connection.send(self._archive)
                 return connection
         except Lost as error:
             code, said = connection.ended()
@@ -81,6 +85,11 @@ class SshDevice(PipeDevice):
         user = [] if self.address.user is None else ["-l", self.address.user]
         port = [] if self.address.port is None else ["-p", str(self.address.port)]
         return [*user, *port, "--", self.address.host]
+
+
+def loader(content: bytes) -> str:
+    """Return what takes an archive from stdin there and starts the agent in it."""
+    return LOADER.format(ready=READY, size=len(content), digest=hashlib.sha256(content).hexdigest())
 
 
 def client() -> list[str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hwcomp.devices import agent, checks
+from hwcomp.devices import checks
+from hwcomp.devices.agent.providers import CPU
+from hwcomp.devices.agent.wire import PROTOCOL
 from hwcomp.devices.base import WARMUP, Device
 from hwcomp.devices.facts import DeviceFacts, DeviceState, GpuState, parse_facts, parse_gpu_state, parse_state
 from hwcomp.devices.launch import RUNS as LAUNCH_RUNS
@@ -30,11 +32,11 @@ class AgentDevice(Device):
     """Speaks the agent's protocol; a subclass carries one request there and its answer back.
 
     Attributes:
-        provider: what computes there, see `hwcomp.devices.agent.PROVIDERS`.
+        provider: what computes there, see `hwcomp.devices.agent.providers`.
         limited: blocks during which the power limit held a GPU's clock.
     """
 
-    def __init__(self, provider: str = agent.CPU) -> None:
+    def __init__(self, provider: str = CPU) -> None:
         self.provider, self.limited = provider, 0
         self._facts: DeviceFacts | None = None
         self._launch: Launch | None = None
@@ -74,7 +76,7 @@ class AgentDevice(Device):
     def kernel_times(self, model: bytes, feed: Feed, threads: int, runs: int, warmup: int) -> dict[Owner, float]:
         """Return the time of each owner's kernels in the context of the whole model, in microseconds per run."""
         samples, per_run, graph = self._profiled(model, feed, threads, runs, warmup)
-        if self.provider != agent.CPU:
+        if self.provider != CPU:
             launch = self._measured_launch()
             samples = {name: [launch.in_queue_us(us) for us in values] for name, values in samples.items()}
         try:
@@ -92,7 +94,7 @@ class AgentDevice(Device):
 
     def launch_us(self) -> float | None:
         """Return what launching each kernel of a run costs in microseconds; the processor's own kernels need none."""
-        return None if self.provider == agent.CPU else self._measured_launch().queued_us
+        return None if self.provider == CPU else self._measured_launch().queued_us
 
     def _measured_launch(self) -> Launch:
         """Return what launching costs on the GPU, measured once."""
@@ -133,8 +135,8 @@ class AgentDevice(Device):
     def _facts_in(self, answer: Answer) -> DeviceFacts:
         """Return the facts in an answer to `hello`."""
         header, _ = self._good("hello", answer)
-        if header.get("protocol") != agent.PROTOCOL:
-            raise self.disbelieved(f"protocol {header.get('protocol')!r}, where {agent.PROTOCOL} is spoken here")
+        if header.get("protocol") != PROTOCOL:
+            raise self.disbelieved(f"protocol {header.get('protocol')!r}, where {PROTOCOL} is spoken here")
         try:
             return replace(parse_facts(header), provider=self.provider)
         except ValueError as error:
@@ -157,7 +159,7 @@ class AgentDevice(Device):
         """Return the fields of a request about a model, and its inputs; one thread feeds a GPU."""
         described, arrays = describe(feed)
         fields = {"model": key, "feed": described, "threads": threads, **options}
-        if self.provider != agent.CPU:
+        if self.provider != CPU:
             fields |= {"threads": 1, "provider": self.provider}
         return fields, arrays
 
@@ -167,7 +169,7 @@ class AgentDevice(Device):
         Raises:
             DeviceThrottled: it was not at its usual speed.
         """
-        if self.provider == agent.CPU or header.get("gpu") is None:
+        if self.provider == CPU or header.get("gpu") is None:
             return
         try:
             state: GpuState = parse_gpu_state(header["gpu"])
@@ -190,7 +192,7 @@ class AgentDevice(Device):
         header, _ = answer
         is_about_model = verb in ("time", "profile", "run")
         if header.get("ok") is True:
-            if is_about_model and self.provider != agent.CPU and header.get("provider") != self.provider:
+            if is_about_model and self.provider != CPU and header.get("provider") != self.provider:
                 raise self.disbelieved(f"by '{header.get('provider')}', where '{self.provider}' was asked to compute")
             return answer
         said = checks.printable(str(header.get("error", "nothing")))

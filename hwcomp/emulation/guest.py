@@ -1,16 +1,16 @@
 """Runs inside the emulator: the agent, whose verbs count instructions where they would take times.
 
-Started with the file that the plugin writes to, and the path of the agent. It needs what the agent needs, and nothing
-of hwcomp; time means nothing in an emulator, so it is not taken at all.
+Started with the file that the plugin writes to, and the agent's archive. It needs what the agent needs, and nothing of
+hwcomp; time means nothing in an emulator, so it is not taken at all.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,26 +59,27 @@ class Counter:
         return runs
 
 
-def counting_verbs(agent: Any, counter: Counter) -> Header:
+def counting_verbs(counter: Counter) -> Header:
     """Return the verbs that count, to be put in the place of those that take times."""
+    checks, sessions = import_module("hwcomp_agent.checks"), import_module("hwcomp_agent.sessions")
 
     def parts(state: Any, request: Header, blobs: list[bytes]) -> tuple[Any, Header, int]:
-        return state._model(request), agent._feed(request, blobs), agent._threads(request)
+        return state.model(request), checks.feed(request, blobs), checks.threads(request)
 
     def time(state: Any, request: Header, blobs: list[bytes]) -> tuple[Header, list[bytes]]:
         source, feed, threads = parts(state, request, blobs)
-        runs = counter.settled(agent.open_session(source, threads), feed)
+        runs = counter.settled(sessions.open_session(source, threads), feed)
         return {"runs": [run["counts"] for run in runs], "clocks": runs[-1]["clocks"]}, []
 
     def profile(state: Any, request: Header, blobs: list[bytes]) -> tuple[Header, list[bytes]]:
         source, feed, threads = parts(state, request, blobs)
         with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
-            session = agent.open_session(source, threads, folder)
+            session = sessions.open_session(source, threads, folder)
             run = counter.settled(session, feed)[-1]
             events = json.loads(Path(session.end_profiling()).read_text())
             del session
             graph = (Path(folder) / "optimized.onnx").read_bytes()
-        return {"clocks": run["clocks"], "kernels": _last_kernels(events, agent.KERNEL_SUFFIX)}, [graph]
+        return {"clocks": run["clocks"], "kernels": _last_kernels(events, sessions.KERNEL_SUFFIX)}, [graph]
 
     return {"time": time, "profile": profile}
 
@@ -93,14 +94,9 @@ def _last_kernels(events: list[Header], suffix: str) -> list[str]:
 
 def main() -> None:
     """Answer requests as the agent does."""
-    specification = importlib.util.spec_from_file_location("agent", sys.argv[2])
-    assert specification is not None
-    assert specification.loader is not None
-    agent = importlib.util.module_from_spec(specification)
-    sys.modules["agent"] = agent
-    specification.loader.exec_module(agent)
-    agent.VERBS.update(counting_verbs(agent, Counter(sys.argv[1])))
-    agent.main()
+    sys.path.insert(0, sys.argv[2])
+    import_module("hwcomp_agent.verbs").VERBS.update(counting_verbs(Counter(sys.argv[1])))
+    import_module("hwcomp_agent.serving").serve()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 It is an entry of the model's metadata that is appended to the file. Messages of Protocol Buffers that are written one
 after the other are read as one whose repeated fields are joined (Protocol Buffers documentation, "Encoding"), so the
 model itself is neither parsed nor changed. The entry's value ends with its own length and a mark: the end of a file
-tells whether there is a library, and where. `hwcomp.devices.agent` reads the same, by itself.
+tells whether there is a library, and where. `hwcomp.devices.agent.carried` reads the same, by itself.
 """
 
 import atexit

@@ -9,7 +9,7 @@ from hwcomp.errors import LoweringError
 from hwcomp.sparse_kernels.compilers import compiler_for
 
 MARK, DIGITS = b"hwcomp-library/1", 12
-"""End of a library, and the digits of the length of its signature before it; see ``hwcomp/devices/agent.py``."""
+"""End of a library, and the digits of the length of its signature before it; see `hwcomp.devices.agent.libraries`."""
 
 COMPLAINTS = ("error: ", "undefined ", "cannot find ")
 

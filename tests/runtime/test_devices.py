@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from archives import write_archive
 from onnx import TensorProto, helper, numpy_helper
 
 from hwcomp.benching import whole_model
-from hwcomp.devices import agent, connection, open_device
+from hwcomp.devices import connection, open_device
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
 from hwcomp.devices.connection import Connection
@@ -24,16 +25,16 @@ from hwcomp.devices.pool import check_alike, share
 from hwcomp.errors import DeviceError, DeviceLost, InputError, LoweringError
 
 FAKE = """
-import importlib.util, json, sys, time
+import json, sys, time
 
-spec = importlib.util.spec_from_file_location("agent", sys.argv[1])
-agent = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(agent)
+sys.path.insert(0, sys.argv[1])
+from hwcomp_agent import wire
+
 lie, out = sys.argv[2], sys.stdout.buffer
 HELLO = {"protocol": 1, "machine": "m", "cpu": "c", "isa": [], "cores": 1, "governor": None, "clock_mhz": None,
          "temperature_c": None, "runtimes": {"onnxruntime": "1"}, "python": "3", "numpy": "2"}
 STATE = {"load": 0.0, "clock_mhz": None, "temperature_c": None, "governor": None, "temperature_limit_c": None}
-while (message := agent.read_message(sys.stdin.buffer)) is not None:
+while (message := wire.read_message(sys.stdin.buffer)) is not None:
     request, blobs = message
     answer, sent = {"id": request["id"], "ok": True}, []
     if request["verb"] == "hello":
@@ -41,7 +42,7 @@ while (message := agent.read_message(sys.stdin.buffer)) is not None:
     elif request["verb"] == "state":
         answer.update(STATE)
     if request["verb"] in ("put", "hello", "state") and "always" not in lie:
-        out.write(agent.pack(answer, sent))
+        out.write(wire.pack(answer, sent))
     else:
         exec(lie)
         text = json.dumps({**answer, "blobs": [len(blob) for blob in sent]}).encode()
@@ -63,14 +64,20 @@ class Child(PipeDevice):
         return Connection(self.command)
 
 
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent, as it is sent."""
+    return write_archive(tmp_path_factory.mktemp("agent") / "agent.zip")
+
+
 @pytest.fixture
-def liar(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+def liar(archive: Path, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     """Make a device whose agent runs a line of code on every answer that matters."""
     (tmp_path / "fake.py").write_text(FAKE)
     made = []
 
     def make(lie: str = TELL, **told: object) -> Child:
-        made.append(Child(tmp_path / "fake.py", agent.__file__, lie, json.dumps(told)))
+        made.append(Child(tmp_path / "fake.py", archive, lie, json.dumps(told)))
         return made[-1]
 
     yield make
@@ -79,8 +86,8 @@ def liar(tmp_path: Path) -> Iterator[Callable[..., Child]]:
 
 
 @pytest.fixture
-def child() -> Iterator[Child]:
-    with Child(agent.__file__, waits_s=(0.0,)) as device:
+def child(archive: Path) -> Iterator[Child]:
+    with Child(archive, waits_s=(0.0,)) as device:
         yield device
 
 
@@ -252,12 +259,9 @@ def test_an_agent_that_was_killed_is_started_again(child: Child) -> None:
     assert len(child.time_block(network(), FEED, 1, runs=7)) == 7
 
 
-def test_an_agent_that_dropped_a_model_is_sent_it_again(child: Child, tmp_path: Path) -> None:
+def test_an_agent_that_dropped_a_model_is_sent_it_again(tmp_path: Path) -> None:
     """An agent with room for one model only."""
-    small = tmp_path / "small.py"
-    source = Path(agent.__file__).read_text()
-    assert "KEPT_BYTES = 2**30" in source
-    small.write_text(source.replace("KEPT_BYTES = 2**30", "KEPT_BYTES = 1"))
+    small = write_archive(tmp_path / "small.zip", ("KEPT_BYTES = 2**30", "KEPT_BYTES = 1"))
     with Child(small) as device:
         for op in ("Relu", "Sigmoid", "Relu", "Sigmoid"):
             assert len(device.time_block(network(op), FEED, 1, runs=7)) == 7
@@ -281,8 +285,8 @@ def test_closing_ends_a_device_that_is_at_work(liar: Callable[..., Child]) -> No
     closer.join()
 
 
-def test_devices_share_work_and_keep_what_was_done_when_all_are_lost(tmp_path: Path) -> None:
-    devices = [Child(agent.__file__) for _ in range(2)]
+def test_devices_share_work_and_keep_what_was_done_when_all_are_lost(archive: Path) -> None:
+    devices = [Child(archive) for _ in range(2)]
     done: dict[int, int] = {}
     said: list[str] = []
 
@@ -298,8 +302,8 @@ def test_devices_share_work_and_keep_what_was_done_when_all_are_lost(tmp_path: P
     assert "Its share goes to the others." in said[0]
 
 
-def test_an_idle_device_is_there_for_what_comes_back_at_the_end() -> None:
-    devices = [Child(agent.__file__) for _ in range(2)]
+def test_an_idle_device_is_there_for_what_comes_back_at_the_end(archive: Path) -> None:
+    devices = [Child(archive) for _ in range(2)]
     attempts: list[int] = []
 
     def work(device: Child, task: int) -> int:
@@ -318,8 +322,8 @@ def test_an_idle_device_is_there_for_what_comes_back_at_the_end() -> None:
         device.close()
 
 
-def test_an_error_of_the_work_itself_ends_the_sharing() -> None:
-    devices = [Child(agent.__file__) for _ in range(2)]
+def test_an_error_of_the_work_itself_ends_the_sharing(archive: Path) -> None:
+    devices = [Child(archive) for _ in range(2)]
 
     def work(device: Child, task: int) -> None:
         device.time_block(b"no model" if task == 3 else network(), FEED, 1, runs=7)
@@ -330,8 +334,8 @@ def test_an_error_of_the_work_itself_ends_the_sharing() -> None:
         devices[0].state()
 
 
-def test_who_stops_listening_can_go_on_with_the_devices() -> None:
-    devices = [Child(agent.__file__) for _ in range(2)]
+def test_who_stops_listening_can_go_on_with_the_devices(archive: Path) -> None:
+    devices = [Child(archive) for _ in range(2)]
     for _ in share(devices, range(100), lambda device, _: device.time_block(network(), FEED, 1, runs=7), pytest.fail):
         break
     for device in devices:

@@ -71,10 +71,10 @@ def results(bundle: Path) -> Path:
 @pytest.fixture
 def bare(bundle: Path, tmp_path: Path) -> Path:
     """A bundle that lost its libraries and weights."""
-    for name in ("run.py", "bundle.json", "hwcomp/devices/agent.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    for name in ("run.py", "bundle.json"):
         shutil.copy(bundle / name, tmp_path / name)
-    shutil.copytree(bundle / "benchmarks" / "gpu", tmp_path / "benchmarks" / "gpu")
+    for name in ("hwcomp/devices/agent", "benchmarks/gpu"):
+        shutil.copytree(bundle / name, tmp_path / name)
     return tmp_path
 
 

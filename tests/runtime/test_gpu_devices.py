@@ -3,7 +3,6 @@
 Everything else is real: agents are processes, and models run in ONNX Runtime, whose processor plays the GPU.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archives import write_archive
 from onnx import TensorProto, helper, numpy_helper
 
 import hwcomp
-from hwcomp.devices import agent
+from hwcomp.devices.agent.strays import run_on_processor
+from hwcomp.devices.agent.verbs import Agent
 from hwcomp.devices.connection import Connection
 from hwcomp.devices.pipe import PipeDevice
-from hwcomp.devices.ssh import LOADER, READY
+from hwcomp.devices.ssh import READY, loader
 from hwcomp.devices.steady import Clock
 from hwcomp.devices.throttling import UnthrottledDevice
 from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, InputError
@@ -103,14 +104,13 @@ class Child(PipeDevice):
 
 
 class Sent(Child):
-    """An agent that came through a pipe, as over ssh: it lies in no file there."""
+    """An agent that came through a pipe, as over ssh."""
 
     def connect(self) -> Connection:
-        source = Path(self.command[-1]).read_bytes()
-        loader = LOADER.format(ready=READY, size=len(source), digest=hashlib.sha256(source).hexdigest())
-        connection = Connection([sys.executable, "-W", "ignore", "-c", loader], self.environment)
+        content = Path(self.command[-1]).read_bytes()
+        connection = Connection([sys.executable, "-W", "ignore", "-c", loader(content)], self.environment)
         assert connection.skip_to(f"{READY}\n".encode(), 100, 60.0)
-        connection.send(source)
+        connection.send(content)
         return connection
 
 
@@ -155,16 +155,11 @@ Open = Callable[..., Child]
 
 @pytest.fixture
 def opened(driver: Driver, tmp_path: Path) -> Iterator[Open]:
-    """Open an agent beside the stand-in driver; changes to its source make further stand-ins."""
+    """Open an agent beside the stand-in driver; changes to its modules make further stand-ins."""
     made: list[Child] = []
 
     def make(*changes: tuple[str, str], provider: str = "cuda", kind: type[Child] = Child, **environment: str) -> Child:
-        source = Path(agent.__file__).read_text()
-        for before, after in changes:
-            assert source.count(before) == 1, before
-            source = source.replace(before, after)
-        path = tmp_path / f"agent{len(made)}.py"
-        path.write_text(source)
+        path = write_archive(tmp_path / f"agent{len(made)}.zip", *changes)
         made.append(kind(path, {**driver.environment, **environment}, provider))
         return made[-1]
 
@@ -334,11 +329,11 @@ def event(name: str, op: str, provider: str, *types: str) -> dict[str, Any]:
 def test_shapes_may_be_computed_by_the_processor() -> None:
     on_gpu = event("conv", "Conv", "CUDA", "float")
     shapes = [event("shape", "Shape", "CPU", "int64"), event("pick", "Gather", "CPU", "int64")]
-    assert agent.run_on_processor([on_gpu, *shapes], "cuda") == []
-    assert agent.run_on_processor([on_gpu, event("embed", "Gather", "CPU", "float")], "cuda") == ["embed"]
-    assert agent.run_on_processor([on_gpu, event("top", "TopK", "CPU", "int64")], "cuda") == ["top"]
-    assert agent.run_on_processor([on_gpu, *shapes], "tensorrt") == ["conv"]
-    assert agent.run_on_processor([event("trt", "TRTKernel", "Tensorrt", "float"), on_gpu], "tensorrt") == []
+    assert run_on_processor([on_gpu, *shapes], "cuda") == []
+    assert run_on_processor([on_gpu, event("embed", "Gather", "CPU", "float")], "cuda") == ["embed"]
+    assert run_on_processor([on_gpu, event("top", "TopK", "CPU", "int64")], "cuda") == ["top"]
+    assert run_on_processor([on_gpu, *shapes], "tensorrt") == ["conv"]
+    assert run_on_processor([event("trt", "TRTKernel", "Tensorrt", "float"), on_gpu], "tensorrt") == []
 
 
 def test_an_agent_that_ignores_the_provider_is_not_believed(driver: Driver, opened: Open) -> None:
@@ -349,7 +344,7 @@ def test_an_agent_that_ignores_the_provider_is_not_believed(driver: Driver, open
 
 
 def test_an_unknown_provider_is_refused() -> None:
-    answer, _ = agent.Agent("").handle({"id": 1, "verb": "run", "provider": "npu"}, [])
+    answer, _ = Agent("").handle({"id": 1, "verb": "run", "provider": "npu"}, [])
     assert answer["error"] == "no provider 'npu'; there are cpu, cuda, tensorrt"
 
 
@@ -370,7 +365,7 @@ def test_a_gpu_is_timed_profiled_and_run(driver: Driver, opened: Open) -> None:
     assert opened(provider="cpu").launch_us() is None
 
 
-def test_an_agent_that_lies_in_no_file_profiles_too(driver: Driver, opened: Open) -> None:
+def test_an_agent_that_was_sent_profiles_too(driver: Driver, opened: Open) -> None:
     driver.set(H200)
     with opened(*STAND_IN, kind=Sent) as device:
         assert {owner.name for owner in device.kernel_times(network(), FEED, 1, 7, 1)} == {"a", "b"}

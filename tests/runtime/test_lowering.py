@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from hwcomp import target
 from hwcomp.calibration import activation_ranges, observe
 from hwcomp.default_passes import default_passes
-from hwcomp.devices import agent
+from hwcomp.devices.agent.sessions import open_session
 from hwcomp.fix import QuantPlan, fix, plan
 from hwcomp.kernels import search_space
 from hwcomp.lowering.onnx_export import export_float
@@ -164,7 +164,7 @@ def test_every_kernel_of_the_optimised_graph_has_an_owner(lowered, tmp_path: Pat
     tensors = {edge.tensor for edge in one.space.edges}
     for name, model in (("float", one.float_graph), ("int8", one.graph)):
         (tmp_path / name).mkdir()
-        agent.open_session(to_bytes(model), 1, str(tmp_path / name))
+        open_session(to_bytes(model), 1, str(tmp_path / name))
         graph = onnx.load(tmp_path / name / "optimized.onnx", load_external_data=False).graph
         owners = kernel_owners(graph)
         assert len(owners) == len(graph.node)
@@ -175,7 +175,7 @@ def test_every_kernel_of_the_optimised_graph_has_an_owner(lowered, tmp_path: Pat
 
 def test_convolutions_really_run_in_integers(make_network, tmp_path: Path) -> None:
     one = _lowered("chain", make_network("chain"), "uint8")
-    agent.open_session(to_bytes(one.graph), 1, str(tmp_path))
+    open_session(to_bytes(one.graph), 1, str(tmp_path))
     kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph.node}
     assert "QLinearConv" in kinds
     assert not kinds & {"Conv", "FusedConv", "Gemm", "FusedGemm"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_models import Case
 
-from hwcomp.devices.agent import facts
+from hwcomp.devices.agent.machine import facts
 from hwcomp.errors import LoweringError
 from hwcomp.lowering.embedded import embed
 from hwcomp.lowering.onnxruntime import open_session

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from archives import write_archive
 from sparse_models import Case, library
 
-from hwcomp.devices import agent
+from hwcomp.devices.agent import carried, sessions
+from hwcomp.devices.agent.machine import facts
+from hwcomp.devices.agent.wire import Refused
 from hwcomp.devices.base import Device
 from hwcomp.devices.connection import Connection
 from hwcomp.devices.local import LocalDevice
@@ -26,20 +29,24 @@ from hwcomp.sparse_kernels.library import build
 from hwcomp.sparse_kernels.tir_build import INSTRUCTION_SETS, vectors_of
 
 CASE = Case(size=(28, 28), channels=32, out_channels=48, low=0.0)
-FOREIGN = {"x86_64": 183}.get(agent.facts()["machine"], 62)
+FOREIGN = {"x86_64": 183}.get(facts()["machine"], 62)
 
 
 class Child(PipeDevice):
     """An agent that is a child of this process, where nothing of hwcomp can be imported."""
 
+    def __init__(self, archive: Path) -> None:
+        super().__init__("child")
+        self.archive = write_archive(archive)
+
     def connect(self) -> Connection:
-        return Connection([sys.executable, "-I", agent.__file__])
+        return Connection([sys.executable, "-I", str(self.archive)])
 
 
-@pytest.mark.parametrize("make", [LocalDevice, lambda: Child("child")], ids=["local", "child"])
-def test_devices_run_and_time_models_that_carry_kernels(make: Callable[[], Device]) -> None:
+@pytest.mark.parametrize("make", [lambda _: LocalDevice(), Child], ids=["local", "child"])
+def test_devices_run_and_time_models_that_carry_kernels(make: Callable[[Path], Device], tmp_path: Path) -> None:
     (expected,) = open_session(CASE.plain(), 1).run(None, CASE.feed)
-    with make() as device:
+    with make(tmp_path / "agent.zip") as device:
         (found,) = device.run(CASE.own(), CASE.feed, 2)
         assert np.allclose(found, expected, atol=1e-4)
         assert len(device.time_block(CASE.own(), CASE.feed, 1, runs=5)) == 5
@@ -63,7 +70,7 @@ def test_host_and_agent_find_the_same_in_bytes_and_in_files(tmp_path: Path) -> N
         path = tmp_path / str(index)
         path.write_bytes(model)
         expected = library() if index == 0 else None
-        assert extract(model) == extract(path) == agent.kernels(model) == agent.kernels(str(path)) == expected
+        assert extract(model) == extract(path) == carried.kernels(model) == carried.kernels(str(path)) == expected
 
 
 def damaged() -> dict[str, bytes]:
@@ -84,8 +91,8 @@ def damaged() -> dict[str, bytes]:
 def test_damaged_kernels_are_refused(name: str) -> None:
     with pytest.raises(LoweringError, match="kernels inside the model are damaged"):
         open_session(damaged()[name], 1)
-    with pytest.raises(agent.Refused, match="kernels inside the model are damaged"):
-        agent.open_session(damaged()[name], 1)
+    with pytest.raises(Refused, match="kernels inside the model are damaged"):
+        sessions.open_session(damaged()[name], 1)
 
 
 def changed(**parts: object) -> bytes:
@@ -111,8 +118,8 @@ def test_kernels_for_another_processor_are_refused_and_never_loaded(content: byt
     model = embed(CASE.plain(), content)
     with pytest.raises(LoweringError, match=said):
         open_session(model, 1)
-    with pytest.raises(agent.Refused, match=said) as caught:
-        agent.open_session(model, 1)
+    with pytest.raises(Refused, match=said) as caught:
+        sessions.open_session(model, 1)
     assert caught.value.kind == "runtime"
     with LocalDevice() as device, pytest.raises(LoweringError, match=said):
         device.run(model, CASE.feed, 1)
@@ -129,7 +136,7 @@ print(oct(folder.stat().st_mode)[-3:], library.name)
 """
 
 
-@pytest.mark.parametrize("module", ["hwcomp.lowering.onnxruntime", "hwcomp.devices.agent"])
+@pytest.mark.parametrize("module", ["hwcomp.lowering.onnxruntime", "hwcomp.devices.agent.sessions"])
 def test_the_library_lies_in_a_private_folder_that_goes_with_the_process(module: str, tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(CASE.own())
     (tmp_path / "tmp").mkdir()
@@ -152,7 +159,7 @@ def test_a_model_carries_one_library() -> None:
 def test_the_library_is_built_once_and_again_when_its_inner_loops_change(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vectors = vectors_of(agent.facts()["isa"])
+    vectors = vectors_of(facts()["isa"])
     first = build(vectors)
     assert first.is_relative_to(cache)
     before = first.stat().st_mtime_ns

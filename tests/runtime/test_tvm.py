@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hwcomp.devices.agent import Library
+from hwcomp.devices.agent.libraries import Library
 from hwcomp.lowering.tvm import compile_library
 from hwcomp.sparse_kernels.tir_build import vectors_of
 from hwcomp.stages import Stages, cache_root
@@ -191,7 +191,7 @@ def test_two_inputs_and_two_outputs(check):
 
 SCRIPT = """
 import sys, numpy as np
-from hwcomp.devices.agent import Library
+from hwcomp.devices.agent.libraries import Library
 library = Library(sys.argv[1], 1)
 found = library.run(None, {library.get_inputs()[0].name: np.load(sys.argv[2])})
 np.save(sys.argv[3], found[0])

@@ -10,7 +10,10 @@ import tvm
 from torch import nn
 from tvm import relax, tirx
 
-from hwcomp.devices import agent
+from hwcomp.devices.agent import libraries as agent_libraries
+from hwcomp.devices.agent.libraries import Library, signature
+from hwcomp.devices.agent.tvm_runtime import TVM_CPU, runs_on, tvm_function
+from hwcomp.devices.agent.wire import Refused
 from hwcomp.errors import LoweringError
 from hwcomp.lowering import relax_cuda_schedule, tvm_cuda, tvm_cuda_nvcc
 from hwcomp.lowering.relax_cuda_graph import fused_module
@@ -135,7 +138,7 @@ def test_a_library_holds_machine_code_of_the_gpu_and_says_what_it_is(libraries):
     for (compute, precision), library in libraries.items():
         assert architectures(library.content) == {int(compute.strip("sm_a"))}
         assert b"__global__" not in library.content
-        told = agent.signature(library.content)
+        told = signature(library.content)
         assert (told["device"], told["compute"], told["precision"]) == ("cuda", compute, precision)
         assert [item["dtype"] for item in told["inputs"] + told["outputs"]] == ["float32", "float32"]
 
@@ -213,26 +216,26 @@ def test_a_tvm_without_cuda_is_told(monkeypatch):
      ("sm_90a", "9.0", True), ("sm_90a", "10.0", False), ("sm_100a", "10.0", True), ("sm_120f", "12.1", False)],
 )  # fmt: skip
 def test_machine_code_runs_on_its_generation(compute, capability, runs):
-    assert agent.runs_on(compute, capability) == runs
+    assert runs_on(compute, capability) == runs
 
 
 @needs_nvcc
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="a GPU may be here")
 def test_without_a_gpu_a_library_is_refused_in_one_sentence(libraries):
-    with pytest.raises(agent.Refused, match="the model is for an NVIDIA GPU, and there is no"):
-        agent.Library(libraries["sm_80", "float32"].content, 1)
+    with pytest.raises(Refused, match="the model is for an NVIDIA GPU, and there is no"):
+        Library(libraries["sm_80", "float32"].content, 1)
 
 
 def test_a_library_for_a_gpu_copies_its_inputs_there_and_its_outputs_back(monkeypatch, tmp_path):
     """The processor stands in for the GPU here, and nothing else: no latency comes from this."""
     network, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), torch.randn(1, 3, 9, 9)
     content = compile_library(trace(network, (x,)), vectors_of(load("host").isa), 1, Stages(tmp_path))
-    told, copied, asked = agent.signature(content), [], agent._tvm
-    monkeypatch.setattr(agent, "signature", lambda _: {**told, "device": "cuda", "compute": "sm_80"})
-    monkeypatch.setattr(agent, "load_gpu_runtime", lambda _: None)
-    monkeypatch.setattr(agent, "TVM_GPU", agent.TVM_CPU)
-    monkeypatch.setattr(agent, "_tvm", lambda name: copied.append(name) or asked(name))
-    library = agent.Library(content, 1)
+    told, copied = signature(content), []
+    monkeypatch.setattr(agent_libraries, "signature", lambda _: {**told, "device": "cuda", "compute": "sm_80"})
+    monkeypatch.setattr(agent_libraries, "load_gpu_runtime", lambda _: None)
+    monkeypatch.setattr(agent_libraries, "TVM_GPU", TVM_CPU)
+    monkeypatch.setattr(agent_libraries, "tvm_function", lambda name: copied.append(name) or tvm_function(name))
+    library = Library(content, 1)
     feed = {library.get_inputs()[0].name: x.numpy()}
     run = library.runner(feed)
     copied.clear()

@@ -1,0 +1,5 @@
+"""Starts the agent."""
+
+from .serving import serve
+
+serve()

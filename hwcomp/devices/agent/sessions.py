@@ -1,0 +1,97 @@
+"""Models, loaded: by ONNX Runtime on the processor or on a GPU, or as a library of TVM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .carried import installed, kernels
+from .libraries import Library, is_library, signature
+from .providers import CPU, CUDA, PROVIDERS, TENSORRT, check_provider, gpu_trouble
+from .wire import Header, Refused, Source, first_line
+
+KERNEL_SUFFIX = "_kernel_time"
+"""What ONNX Runtime adds to a node's name, where its profile tells how long the node's kernel took."""
+
+
+def open_session(source: Source, threads: int, folder: str | None = None, provider: str = CPU) -> Any:
+    """Load a model, with the library of operators that it carries.
+
+    It is profiled into ``folder`` if that is given, beside its optimised graph without weights. Where a GPU is asked
+    for, that computes, or nothing does.
+    """
+    if is_library(source):
+        if folder is not None:
+            raise Refused("a library of TVM keeps no times of its kernels; time the whole network")
+        if provider != CPU and signature(source).get("device") != "cuda":
+            raise Refused("the library runs on the processor, and a GPU was asked for: compile it for that target")
+        return Library(source, threads)
+    import onnxruntime as ort  # noqa: PLC0415 - heavy; `hello` tells where it is missing
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if folder is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "64")
+    library = kernels(source)
+    try:
+        if library is not None:
+            options.register_custom_ops_library(installed(library))
+        if provider == CPU:
+            return ort.InferenceSession(source, options, providers=[PROVIDERS[CPU]])
+        return _gpu_session(source, options, provider)
+    except Refused:
+        raise
+    except Exception as error:  # ONNX Runtime raises classes of its own that share no base
+        raise gpu_trouble(error) or Refused(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+
+
+def _gpu_session(source: Source, options: Any, provider: str) -> Any:
+    """Return a session on a GPU, without ONNX Runtime's habit to go on with the processor if that fails."""
+    import onnxruntime as ort  # noqa: PLC0415 - see above
+
+    check_provider(provider)
+    wanted = [PROVIDERS[name] for name in (provider, CUDA) if PROVIDERS[name] in ort.get_available_providers()]
+    if provider == TENSORRT:
+        options.optimized_model_filepath = ""  # what TensorRT compiled cannot be written
+    session = ort.InferenceSession(
+        source, options, providers=[*dict.fromkeys(wanted), PROVIDERS[CPU]], enable_fallback=0
+    )
+    if PROVIDERS[provider] not in session.get_providers():
+        raise Refused(
+            f"{PROVIDERS[provider]} of ONNX Runtime {ort.__version__} there did not start, so that the processor would "
+            "compute: a library of CUDA, cuDNN or TensorRT that it needs is missing; run `pip install "
+            "'onnxruntime-gpu[cuda,cudnn]'` there, for TensorRT `pip install tensorrt`",
+            "gpu",
+        )
+    return session
+
+
+def runner(session: Any, feed: Header, provider: str) -> Callable[[], Any]:
+    """Return what runs a model once; for a GPU its inputs lie there already, and its outputs stay there."""
+    if isinstance(session, Library):
+        return session.runner(feed)
+    if provider == CPU:
+        return lambda: session.run(None, feed)
+    return _bound(session, feed, "cuda")
+
+
+def _bound(session: Any, feed: Header, place: str) -> Callable[[], Any]:
+    import onnxruntime as ort  # noqa: PLC0415 - see above
+
+    binding = session.io_binding()
+    for name, array in feed.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, place, 0))
+    for item in session.get_outputs():
+        binding.bind_output(item.name, place)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()  # a run ends when the GPU is done, not when all kernels are launched
+
+    return run
