@@ -365,10 +365,13 @@ def test_a_gpu_is_timed_profiled_and_run(driver: Driver, opened: Open) -> None:
     assert opened(provider="cpu").launch_us() is None
 
 
-def test_an_agent_that_was_sent_profiles_too(driver: Driver, opened: Open) -> None:
+@pytest.mark.parametrize("kind", [Child, Sent])
+def test_who_profiles_leaves_nothing(kind: type[Child], driver: Driver, opened: Open, tmp_path: Path) -> None:
     driver.set(H200)
-    with opened(*STAND_IN, kind=Sent) as device:
+    (tmp_path / "tmp").mkdir()
+    with opened(*STAND_IN, kind=kind, TMPDIR=str(tmp_path / "tmp")) as device:
         assert {owner.name for owner in device.kernel_times(network(), FEED, 1, 7, 1)} == {"a", "b"}
+    assert list((tmp_path / "tmp").glob("hwcomp*")) == []
 
 
 def test_tensorrt_has_no_kernels_to_time(driver: Driver, opened: Open) -> None:

@@ -63,17 +63,18 @@ def profile_in_child(source: Source, request: Header, blobs: list[bytes]) -> Ans
     model = source if isinstance(source, bytes) else Path(source).read_bytes()
     digest = hashlib.sha256(model).hexdigest()
     asked = [({"id": 0, "verb": "put", "sha256": digest}, [model]), ({**request, "model": digest}, blobs)]
-    child = subprocess.Popen(  # noqa: S603 - no shell reads it
-        [sys.executable, "-c", START, str(ROOT), str(__package__)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, BLOCKING: "1"},
-    )
-    try:
-        answers = [_asked(child, header, parts) for header, parts in asked]
-    finally:
-        child.kill()
-        child.communicate()
+    with tempfile.TemporaryDirectory(prefix="hwcomp-") as folder:
+        child = subprocess.Popen(  # noqa: S603 - no shell reads it
+            [sys.executable, "-c", START, str(ROOT), str(__package__)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, BLOCKING: "1", "TMPDIR": folder},  # it is killed, and cannot tidy up
+        )
+        try:
+            answers = [_asked(child, header, parts) for header, parts in asked]
+        finally:
+            child.kill()
+            child.communicate()
     return answers[-1]
 
 
