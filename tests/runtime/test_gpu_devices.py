@@ -17,6 +17,7 @@ from archives import write_archive
 from onnx import TensorProto, helper, numpy_helper
 
 import hwcomp
+from hwcomp.devices.agent.profiling import profile_in_child
 from hwcomp.devices.agent.strays import run_on_processor
 from hwcomp.devices.agent.verbs import Agent
 from hwcomp.devices.connection import Connection
@@ -24,6 +25,7 @@ from hwcomp.devices.pipe import PipeDevice
 from hwcomp.devices.ssh import READY, loader
 from hwcomp.devices.steady import Clock
 from hwcomp.devices.throttling import UnthrottledDevice
+from hwcomp.devices.verbs import describe
 from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, InputError
 from hwcomp.matching import check_matches
 from hwcomp.target import load
@@ -372,6 +374,18 @@ def test_who_profiles_leaves_nothing(kind: type[Child], driver: Driver, opened: 
     with opened(*STAND_IN, kind=kind, TMPDIR=str(tmp_path / "tmp")) as device:
         assert {owner.name for owner in device.kernel_times(network(), FEED, 1, 7, 1)} == {"a", "b"}
     assert list((tmp_path / "tmp").glob("hwcomp*")) == []
+
+
+def test_this_process_profiles_in_a_child_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is this very agent, wherever it is started; what happens to lie there is no module."""
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    described, blobs = describe(FEED)
+    request = {"id": 1, "verb": "profile", "feed": described, "threads": 1, "runs": 7, "warmup": 1}
+    header, (graph,) = profile_in_child(network(), request, blobs)
+    assert all(len(times) == 7 for times in header["samples"].values())
+    assert b"Softsign" in graph
 
 
 def test_tensorrt_has_no_kernels_to_time(driver: Driver, opened: Open) -> None:
