@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, final
 
 from hwcomp.devices.agent.libraries import is_library
+from hwcomp.devices.asking import Answer
 from hwcomp.devices.connection import Connection
 from hwcomp.devices.facts import DeviceFacts, DeviceState
 from hwcomp.devices.pipe import PipeDevice
 from hwcomp.devices.shipping import archive
-from hwcomp.devices.verbs import Answer
 from hwcomp.emulation import emulator, guest
 from hwcomp.emulation.cores import core
 from hwcomp.emulation.counts import Counts, Pace, parse_counts

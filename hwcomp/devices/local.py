@@ -6,7 +6,8 @@ from typing import Any, final
 
 from hwcomp.devices.agent.providers import CPU
 from hwcomp.devices.agent.verbs import Agent
-from hwcomp.devices.verbs import AgentDevice, Answer
+from hwcomp.devices.asking import Answer
+from hwcomp.devices.verbs import AgentDevice
 from hwcomp.lowering.onnxruntime import Feed
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hwcomp.devices.agent.providers import CPU
+from hwcomp.devices.asking import Answer
 from hwcomp.devices.connection import Connection, Lost, NoProtocol
 from hwcomp.devices.facts import DeviceFacts
-from hwcomp.devices.verbs import AgentDevice, Answer
+from hwcomp.devices.verbs import AgentDevice
 from hwcomp.errors import DeviceError, DeviceLost
 
 

@@ -20,12 +20,12 @@ import hwcomp
 from hwcomp.devices.agent.profiling import profile_in_child
 from hwcomp.devices.agent.strays import run_on_processor
 from hwcomp.devices.agent.verbs import Agent
+from hwcomp.devices.asking import describe
 from hwcomp.devices.connection import Connection
 from hwcomp.devices.pipe import PipeDevice
 from hwcomp.devices.ssh import READY, loader
 from hwcomp.devices.steady import Clock
 from hwcomp.devices.throttling import UnthrottledDevice
-from hwcomp.devices.verbs import describe
 from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, InputError
 from hwcomp.matching import check_matches
 from hwcomp.target import load
