@@ -52,8 +52,11 @@ FLOAT_BITS: dict[Precision, int] = {"float32": 32, "float16": 16}
 INTEGER_BITS = 8
 
 HALVES_PER_BYTE = 0.5
-"""Products of halves that tensor cores make in the time of one of bytes, from Turing to Hopper (data sheets: T4 65 and 130,
-A100 312 and 624, H200 990 and 1979, each in 10^12 operations per second)."""
+"""Products of halves that tensor cores make in the time of one of bytes, from Turing to Hopper.
+
+Data sheets, in 10^12 operations per second: T4 65 and 130, A100 312 and 624, H200 990 and 1979.
+"""
+
 FREE = frozenset({"flatten", "reshape", "identity", "dropout"})
 """Operators that only rename memory, or do nothing, at run time."""
 

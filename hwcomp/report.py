@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -34,7 +34,7 @@ def render_terminal(manifest: Manifest, *, all_sites: bool = False) -> Group:
         more.append(Text("in float: the smaller network with every layer in float", style="dim"))
     channels = [Text(), *channel_parts(manifest, all_groups=all_sites)] if narrowed(manifest) else []
     searched = search_parts(manifest, all_epochs=all_sites)
-    layers = [SiteTable(manifest=manifest, sites=sites), *more] if manifest.sites else []
+    layers: list[RenderableType] = [SiteTable(manifest=manifest, sites=sites), *more] if manifest.sites else []
     return Group(*layers, *channels, *searched, Text(), _results(manifest))
 
 
