@@ -17,7 +17,7 @@ from hwcomp.cost_models.learned import LearnedModel, fit, worst_families
 from hwcomp.design import designed_assignments
 from hwcomp.devices.base import Device
 from hwcomp.devices.pool import share
-from hwcomp.errors import DeviceError, InputError
+from hwcomp.errors import DeviceError, DeviceMemoryError, InputError
 from hwcomp.latency_table import setting_of
 from hwcomp.learned_file import write_model
 from hwcomp.profiling import News, is_exact, profile_kernels
@@ -37,6 +37,10 @@ GROWTH = 1.5
 
 EMULATED_MACS = 8_000_000
 """Of one kernel under emulation, which is slow; larger ones repeat what smaller ones execute."""
+
+GPU_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+GPU_MACS = 8_000_000_000
+"""Of one kernel on a GPU, over a batch: a layer of a large network at batch 64 has about so many."""
 
 SHIFTS = (0, 2)
 """Patterns of conversions that are measured; with many networks, half of them show enough."""
@@ -113,12 +117,16 @@ class GeneralProfile:
         known = len(self.store.all_kernels(setting))
         generator = random.Random(f"{self.seed} {known}")  # noqa: S311 - networks, not secrets
         torch.manual_seed(generator.randrange(2**31))
-        max_macs = EMULATED_MACS if is_exact(self.devices[0]) else MAX_MACS
-        samples = [draw_sample(generator, weights, max_macs) for _ in self.devices]
+        samples = [self._draw(generator, weights) for _ in self.devices]
 
         def work(device: Device, sample: Sample) -> list[KernelRow]:
             try:
                 return self._steady_rows(device, as_subject(sample, self.target), watch)
+            except DeviceMemoryError as error:
+                if sample.batch == 1:
+                    raise
+                news(f"{error} Now a batch of {sample.batch // 2}, after one of {sample.batch}.")
+                return work(device, sample.of_batch(sample.batch // 2))
             except DeviceError:
                 raise
             except InputError as error:  # this network cannot be measured there; the next one may
@@ -128,6 +136,15 @@ class GeneralProfile:
         for _, rows in share(self.devices, samples, work, news):
             self.store.add_kernels(setting, rows)
         return len(samples)
+
+    def _draw(self, generator: random.Random, weights: Mapping[str, float]) -> Sample:
+        """Return a random network; for a GPU with a batch of any size, as they are used there."""
+        if is_exact(self.devices[0]):
+            return draw_sample(generator, weights, EMULATED_MACS)
+        if self.target.gpu is None:
+            return draw_sample(generator, weights, MAX_MACS)
+        batch = generator.choice(GPU_BATCHES)
+        return draw_sample(generator, weights, min(MAX_MACS, GPU_MACS // batch)).of_batch(batch)
 
     def _steady_rows(self, device: Device, subject: Subject, watch: Watch) -> list[KernelRow]:
         """Return the rows of a network, measured again where the machine's speed changed meanwhile.

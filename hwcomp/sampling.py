@@ -6,7 +6,7 @@ network is a chain of blocks as they stand in the models people use; shapes are 
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 
 import torch
@@ -37,12 +37,21 @@ class Sample:
     Attributes:
         kinds: of its blocks.
         model: the network, with random weights.
-        inputs: of the network, (1, C, H, W) for images or (1, T, C) for tokens.
+        inputs: of the network, (N, C, H, W) for images or (N, T, C) for tokens.
     """
 
     kinds: tuple[str, ...]
     model: nn.Module
     inputs: tuple[Tensor]
+
+    @property
+    def batch(self) -> int:
+        """Inputs that are computed at once."""
+        return len(self.inputs[0])
+
+    def of_batch(self, size: int) -> "Sample":
+        """Return the network with an input of another batch."""
+        return replace(self, inputs=(torch.randn(size, *self.inputs[0].shape[1:]),))
 
 
 class _Residual(nn.Module):
