@@ -16,10 +16,8 @@ from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Feed
 from hwcomp.matching import check_gpus
 from hwcomp.measurement import Comparison
-from hwcomp.sessions import open_model
+from hwcomp.sessions import TYPES, open_model
 from hwcomp.target import load
-
-TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 
 
 def compare_artifacts(

@@ -3,12 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwcomp.devices import CPU
-from hwcomp.devices.agent import sessions
+from hwcomp.devices.agent import sessions, strays
 from hwcomp.devices.agent.libraries import Library, is_library
 from hwcomp.devices.agent.wire import Refused
 from hwcomp.errors import DeviceError, LoweringError
 from hwcomp.lowering.onnxruntime import open_session
+
+TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+"""Of inputs, as ONNX Runtime names them."""
 
 
 def open_model(model: bytes | Path, threads: int, provider: str = CPU) -> Any:
@@ -21,7 +26,8 @@ def open_model(model: bytes | Path, threads: int, provider: str = CPU) -> Any:
 
     Raises:
         LoweringError: the runtime cannot load the model, or is not installed.
-        DeviceError: there is no GPU for the provider, or something else that it needs is missing.
+        DeviceError: there is no GPU for the provider, something else that it needs is missing, or it leaves operators
+            to the processor.
     """
     source = model if isinstance(model, bytes) else str(model)
     if not is_library(source):
@@ -33,8 +39,13 @@ def open_model(model: bytes | Path, threads: int, provider: str = CPU) -> Any:
 
 
 def _on_gpu(source: bytes | str, threads: int, provider: str) -> Any:
+    """Return a session after a run of zeros has shown that no operator is left to the processor."""
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
-        return sessions.open_session(source, threads, provider=provider)
+        session = sessions.open_session(content, threads, provider=provider)
+        zeros = {item.name: np.zeros(item.shape, TYPES[item.type]) for item in session.get_inputs()}
+        strays.check_on_gpu(content, zeros, threads, provider)
     except Refused as error:
         kind = DeviceError if error.kind == "gpu" else LoweringError
         raise kind(f"The model cannot be loaded on a GPU: {error}.") from error
+    return session

@@ -17,7 +17,9 @@ from archives import write_archive
 from onnx import TensorProto, helper, numpy_helper
 
 import hwcomp
+from hwcomp.devices.agent import sessions, strays
 from hwcomp.devices.agent.profiling import profile_in_child
+from hwcomp.devices.agent.sessions import open_session
 from hwcomp.devices.agent.strays import run_on_processor
 from hwcomp.devices.agent.verbs import Agent
 from hwcomp.devices.asking import describe
@@ -455,6 +457,19 @@ def test_an_artifact_for_a_gpu_is_not_run_on_the_processor_unasked(cli: Any, boa
     assert "There is no provider 'tpu'; give one of cpu, cuda, tensorrt." in cli(*run, "--provider", "tpu").sentence()
     cli.succeeds(*run, "--provider", "cpu")
     assert np.isfinite(np.load(cli.folder / "y.npy")).all()
+
+
+def test_an_artifact_whose_session_falls_back_is_not_loaded(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session claims to have the provider; a run of zeros tells that the processor computed."""
+
+    def on_processor(source: bytes, threads: int, folder: str | None = None, provider: str = "") -> Any:
+        return open_session(source, threads, folder)
+
+    for module in (sessions, strays):
+        monkeypatch.setattr(module, "open_session", on_processor)
+    sentence = refusal(DeviceError, lambda: hwcomp.load(board, provider="cuda"))
+    assert "cannot be loaded on a GPU: ONNX Runtime ran" in sentence
+    assert "on the processor, not with CUDAExecutionProvider" in sentence
 
 
 @pytest.mark.usefixtures("no_gpu")
