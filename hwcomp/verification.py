@@ -19,8 +19,9 @@ from hwcomp.emulation.counts import Counts
 from hwcomp.lowering.onnxruntime import Array, Feed
 from hwcomp.reference import plain_outputs
 
-FLOAT_TOLERANCE = 1e-4
-"""Largest difference of a float network, relative to its largest output: the order of additions differs."""
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
+"""Largest difference of a float network, relative to its largest output: the order of additions differs, and halves
+are rounded to 11 bits after every layer."""
 
 MAX_STEPS = 2.0
 """Largest difference of an integer network in quantisation steps: where float arithmetic rounds to another integer."""
@@ -45,7 +46,7 @@ class Verification:
     Attributes:
         fingerprint: of the device.
         runtime: that ran there.
-        kind: "int8" if anything in the model is quantised, else "fp32".
+        kind: "int8" if anything in the model is quantised, "fp16" if it computes in halves, else "fp32".
         values: numbers in all outputs.
         differing: how many of them are not the same, bit by bit.
         relative: largest difference relative to the largest output; infinite if one is no number on one side only.
@@ -57,7 +58,7 @@ class Verification:
 
     fingerprint: str
     runtime: str
-    kind: Literal["int8", "fp32"]
+    kind: Literal["int8", "fp16", "fp32"]
     values: int
     differing: int
     relative: float
@@ -76,9 +77,10 @@ class Verification:
         if self.differing == 0:
             return f"{self.kind}: all {self.values} outputs are the same as here, bit by bit"
         share = f"{self.kind}: {self.differing} of {self.values} outputs differ from those here"
-        if self.kind == "fp32":
+        if self.kind != "int8":
             relation = "within" if self.agrees else "beyond"
-            return f"{share}, by {self.relative:.1e} of the largest at most: {relation} {FLOAT_TOLERANCE:.0e}"
+            limit = TOLERANCES[self.kind]
+            return f"{share}, by {self.relative:.1e} of the largest at most: {relation} {limit:.0e}"
         return f"{share}, by {self.steps:.2g} quantisation steps at most: {self._cause()}"
 
     def _cause(self) -> str:
@@ -109,17 +111,18 @@ def verify(folder: Path, device: Device) -> Verification:
     graph = onnx.load_model_from_string(content).graph
     facts = device.facts()
     is_integer = any(node.op_type in INTEGER_OPS or node.op_type.startswith("QLinear") for node in graph.node)
+    kind: Literal["int8", "fp16", "fp32"] = "int8" if is_integer else _float_kind(folder)
     steps = [_step(graph, item.name) for item in graph.output] if is_integer else None
     differing, relative, worst_steps = compare_outputs(expected, found, steps)
     rounding = 0.0
     if is_integer and worst_steps > MAX_STEPS:
         rounding = _rounding_steps(content, feed, expected, steps)
     tolerated = max(MAX_STEPS, MARGIN * rounding)
-    agrees = worst_steps <= tolerated if is_integer else relative <= FLOAT_TOLERANCE
+    agrees = worst_steps <= tolerated if is_integer else relative <= TOLERANCES[kind]
     return Verification(
         fingerprint=facts.fingerprint,
         runtime=facts.runtime,
-        kind="int8" if is_integer else "fp32",
+        kind=kind,
         values=sum(array.size for array in expected),
         differing=differing,
         relative=relative,
@@ -130,21 +133,25 @@ def verify(folder: Path, device: Device) -> Verification:
     )
 
 
+def _float_kind(folder: Path) -> Literal["fp16", "fp32"]:
+    return "fp16" if artifact.read(folder).runtime.precision == "float16" else "fp32"
+
+
 def _verify_library(folder: Path, content: bytes, feed: Feed, device: Device) -> Verification:
     """Compare a library of TVM with the artifact's program in PyTorch: it may be for another machine than this."""
     expected = plain_outputs(folder, feed)
     found = device.run(content, feed, 1)
     differing, relative, _ = compare_outputs(expected, found, None)
-    runtime = artifact.read(folder).runtime
+    runtime, kind = artifact.read(folder).runtime, _float_kind(folder)
     return Verification(
         fingerprint=device.facts().fingerprint,
         runtime=f"{runtime.name} {runtime.version}",
-        kind="fp32",
+        kind=kind,
         values=sum(array.size for array in expected),
         differing=differing,
         relative=relative,
         steps=0.0,
-        agrees=relative <= FLOAT_TOLERANCE,
+        agrees=relative <= TOLERANCES[kind],
         mix=device.instruction_mix(content, feed) if isinstance(device, EmulatedDevice) else None,
     )
 

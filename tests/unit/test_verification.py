@@ -68,6 +68,7 @@ def test_the_finding_is_one_sentence() -> None:
     assert "moves them by 12 here" in found(differing=3, steps=9.0, rounding_steps=12.0).sentence()
     assert "more than rounding" in found(differing=3, steps=9.0, agrees=False).sentence()
     assert "within 1e-04" in found(kind="fp32", differing=3, relative=2e-6).sentence()
+    assert "within 2e-02" in found(kind="fp16", differing=3, relative=2e-3).sentence()
     assert "beyond 1e-04" in found(kind="fp32", differing=3, relative=2e-3, agrees=False).sentence()
 
 
