@@ -1,5 +1,6 @@
 """Chooses calibration and validation inputs from what the workload has; test data is never among them."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,8 @@ from hwcomp.errors import InputError
 from hwcomp.generate import generate_inputs
 from hwcomp.program import Inputs
 from hwcomp.workload import Workload, samples
+
+Keep = Callable[[Callable[[], bytes]], bytes]
 
 VALIDATION_SAMPLES = 1000
 """Labelled samples to choose by: enough to tell half a point apart, few enough to look at again and again."""
@@ -33,9 +36,20 @@ class SearchData:
 
 
 def search_data(
-    workload: Workload, count: int, seed: int, progress: Callable[[float], None] = lambda _: None
+    workload: Workload,
+    count: int,
+    seed: int,
+    progress: Callable[[float], None] = lambda _: None,
+    kept: Keep = lambda compute: compute(),
 ) -> SearchData:
     """Return calibration data from ``calibration_data``, else ``train_data``, else generated.
+
+    Args:
+        workload: where the data is.
+        count: of calibration inputs.
+        seed: of generated ones.
+        progress: called with the share of the generation that is done.
+        kept: keeps what was generated, and gives it back instead of generating it again.
 
     Raises:
         InputError: the data is empty, does not fit the model, or holds NaN or infinity.
@@ -50,7 +64,13 @@ def search_data(
             raise InputError(f"{name} is empty; give at least one batch, or leave it out to have inputs generated.")
         labelled = _validation(workload, reader if name == "train_data" else _left_by_calibration(workload, count))
         return SearchData(inputs=inputs, source=f"{len(inputs)} inputs of {name}", validation=labelled)
-    inputs, source = generate_inputs(workload.model, workload.example_inputs, count, seed, progress=progress)
+
+    def generate() -> bytes:
+        content = io.BytesIO()
+        torch.save(generate_inputs(workload.model, workload.example_inputs, count, seed, progress=progress), content)
+        return content.getvalue()
+
+    inputs, source = torch.load(io.BytesIO(kept(generate)), weights_only=True)
     return SearchData(inputs=inputs, source=source, validation=_validation(workload, iter(())))
 
 

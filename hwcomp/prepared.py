@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import onnx
 import onnx_ir as ir
@@ -12,7 +12,7 @@ from hwcomp.calibration import Observation, activation_ranges, observe
 from hwcomp.config import BY_RATE, CompileConfig
 from hwcomp.console import Reporter
 from hwcomp.data import SearchData, check_eval_data, search_data
-from hwcomp.digests import model_digest
+from hwcomp.digests import model_digest, tensors_digest
 from hwcomp.errors import InputError
 from hwcomp.fix import fix, plan
 from hwcomp.kernel import Kernels
@@ -114,7 +114,8 @@ def prepare_for_search(
     stage = reporter.stage("Calibrate")
     with stage.bar("reading data", total=1.0) as bar:
         check_eval_data(workload)
-        data = search_data(workload, config.calibration, config.seed, bar.share)
+        key = digest(plain_key, tensors_digest(workload.example_inputs), config.calibration, config.seed)
+        data = search_data(workload, config.calibration, config.seed, bar.share, partial(stages.blob, "inputs", key))
     with stage.bar("observing activations", total=len(data.inputs)) as bar:
         seen = observe(program, data.inputs, bar.advance)
     params = activation_ranges(program, seen, config.ranges, target.activation)

@@ -1,12 +1,15 @@
 """What a search may look at, and how samples are put together again."""
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from hwcomp import data
 from hwcomp.data import (
     check_eval_data,
     is_read_once,
@@ -17,6 +20,7 @@ from hwcomp.data import (
     validation_samples,
 )
 from hwcomp.errors import InputError
+from hwcomp.stages import Stages
 from hwcomp.workload import Workload
 
 SEVEN, EIGHT = torch.tensor([7]), torch.tensor([8])
@@ -90,3 +94,16 @@ def test_a_look_at_the_test_data_takes_nothing_of_an_iterator() -> None:
     iterator = iter(TRAIN)
     check_eval_data(replace(workload(), eval_data=lambda: iterator))
     assert len(list(iterator)) == len(TRAIN)
+
+
+def test_generated_inputs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generating them takes seconds, and as many steps as there is time for: the next run gets the same ones."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    workload = Workload(name="w", model=network, example_inputs=(torch.zeros(1, 3, 8, 8),))
+    kept = partial(Stages(tmp_path).blob, "inputs", "key")
+    first = search_data(workload, 3, 0, kept=kept)
+    monkeypatch.setattr(data, "generate_inputs", None)
+    again = search_data(workload, 3, 0, kept=kept)
+    assert again.source == first.source
+    assert [x.shape for (x,) in again.inputs] == [(1, 3, 8, 8)] * 3
+    assert all(torch.equal(x, y) for (x,), (y,) in zip(first.inputs, again.inputs, strict=True))
