@@ -124,7 +124,7 @@ def _manifest(job: Job, plain: bytes, timed: Timed, notes: Sequence[str]) -> Man
         reach=ReachReport(
             float_us=timed.baseline.median_us,
             fastest_us=timed.compiled.median_us,
-            table_error=0.0,
+            table_error=timed.error,
             provenance=timed.compiled.provenance,
         ),
         sites=[],

@@ -29,7 +29,8 @@ class Timed:
         version: the fastest.
         baseline: latency of the float network.
         compiled: latency of the version.
-        predicted_us: by the roofline where something was measured; else the estimate itself.
+        predicted_us: by the roofline; on an emulated core what it counted.
+        error: of the prediction, relative.
         distance: of the version's outputs from the float network's, relative; None where it was not run.
         ratios: speed-up in each round; empty if nothing was measured.
         notes: what is to be known of it.
@@ -39,6 +40,7 @@ class Timed:
     baseline: Measurement
     compiled: Measurement
     predicted_us: float
+    error: float
     distance: float | None
     ratios: Sequence[float]
     notes: Sequence[str]
@@ -52,7 +54,8 @@ class Timed:
 def estimate(job: Job, made: Versions, inputs: Inputs, expected: Sequence[Array]) -> Timed:
     """Return what the roofline says of the first version; arguments are as for `measure`, and the inputs as tensors."""
     first = made.offered[0]
-    baseline_us, compiled_us = _roofline_us(job, made.baseline), _roofline_us(job, first)
+    baseline_us, _ = _roofline(job, made.baseline)
+    compiled_us, error = _roofline(job, first)
     elsewhere = "emulated" if job.target.gpu is None else "local, beside such a GPU,"
     note = (
         "Nothing was measured: both latencies are the roofline's, which knows neither runtimes nor zeros; give "
@@ -63,6 +66,7 @@ def estimate(job: Job, made: Versions, inputs: Inputs, expected: Sequence[Array]
         baseline=estimated(baseline_us, job.threads, "analytic"),
         compiled=estimated(compiled_us, job.threads, "analytic"),
         predicted_us=compiled_us,
+        error=error,
         distance=distance([expected], reference_outputs(first.content, [inputs])) if first.is_portable else None,
         ratios=[],
         notes=[note, *made.notes, *first.notes],
@@ -98,11 +102,13 @@ def measure(job: Job, device: Device, made: Versions, feed: Feed, expected: Sequ
         notes = [*notes, f"Measured were {' and '.join(told)}; the faster one was taken."]
     version, compiled = offered[fastest], measured[fastest]
     is_measured = compiled.provenance == "measured"
+    predicted_us, error = _roofline(job, version) if is_measured else (compiled.median_us, 0.0)
     return Timed(
         version=version,
         baseline=baseline,
         compiled=compiled,
-        predicted_us=_roofline_us(job, version) if is_measured else compiled.median_us,
+        predicted_us=predicted_us,
+        error=error,
         distance=distance([expected], [outputs[fastest]]),
         ratios=compared.ratios(fastest),
         notes=[*device.remarks(), *made.notes, *version.notes, *notes],
@@ -125,7 +131,9 @@ def _outputs(job: Job, device: Device, made: Versions, feed: Feed) -> tuple[dict
     return outputs, notes
 
 
-def _roofline_us(job: Job, version: Version) -> float:
+def _roofline(job: Job, version: Version) -> tuple[float, float]:
+    """Return what the roofline predicts, in microseconds, and its relative error."""
     space, kernels = search_space(job.original), kernels_of(job.original, job.target.activation)
     roofline = Roofline(target=job.target, threads=job.threads, precision=version.precision)
-    return roofline.cost_table(space, kernels).predict_us({})
+    table = roofline.cost_table(space, kernels)
+    return table.predict_us({}), table.error
