@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwcomp.joint_cost import JointTable
-from hwcomp.scheme import FLOAT
+from hwcomp.scheme import FLOAT, split_of
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.width_knapsack import solve_widths
 from hwcomp.space import Assignment
@@ -59,6 +59,19 @@ class Preference:
         schemes = [p[configuration.assignment[site]] for site, p in self.schemes.items()]
         widths = [p[configuration.widths[group]] for group, p in self.widths.items()]
         return sum(log(max(LEAST, p)) for p in (*schemes, *widths))
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether a layer may compute in two schemes."""
+        return any(split_of(choice) is not None for found in self.schemes.values() for choice in found)
+
+    def without_splits(self) -> "Preference":
+        """Return how likely candidates are if no layer computes in two schemes; those that do stay, at zero."""
+        schemes: dict[str, Weights] = {}
+        for site, found in self.schemes.items():
+            whole = {choice: p if split_of(choice) is None else 0.0 for choice, p in found.items()}
+            schemes[site] = {choice: p / sum(whole.values()) for choice, p in whole.items()}
+        return Preference(schemes=schemes, widths=self.widths)
 
 
 def project(joint: JointTable, preference: Preference, limit_us: float) -> Configuration | None:

@@ -20,7 +20,7 @@ from hwcomp.errors import InputError
 from hwcomp.fitting import DRAFTS, MARGIN
 from hwcomp.groups import width_groups
 from hwcomp.search.configurations import Realised
-from hwcomp.search.joint_projection import Configuration
+from hwcomp.search.joint_projection import Configuration, Preference
 from hwcomp.search.knapsack import Sensitivity
 from hwcomp.search.records import SEARCHED
 from hwcomp.search_options import SearchOptions
@@ -30,6 +30,7 @@ from hwcomp.tracing import trace
 from hwcomp.winner import draft_of, winner_of
 
 JOINT, LIKINGS = random_joint(5), random_likings(5)
+SPLIT = "float:0.25+int8"
 EVERY = sorted(configurations(JOINT, LIKINGS), key=lambda one: one.predicted_us)
 FLOAT_US = JOINT.predict_us({}, {})
 FASTEST_US, MIDDLE_US = EVERY[0].predicted_us, EVERY[len(EVERY) // 2].predicted_us
@@ -118,6 +119,26 @@ def test_a_start_that_no_device_keeps_up_with_is_repaired_too(tmp_path: Path) ->
     found = contest(tmp_path, lambda us: us + 0.3 * MIDDLE_US, latency(MIDDLE_US), MIDDLE_US).searched()
     assert found is not None
     assert found.drafted.latency_us <= MIDDLE_US
+
+
+def test_layers_of_two_schemes_that_cost_more_than_the_table_says_are_left_out(tmp_path: Path) -> None:
+    """They are likely and look cheap; where drafts with them use little of the budget, others use it."""
+    site = next(name for name, found in LIKINGS.schemes.items() if "int8" in found)
+    joint = JOINT.with_candidates({site: {SPLIT: JOINT.site_laws[site]["int8"]}})
+    tempted = {**{choice: 1e-3 * p for choice, p in LIKINGS.schemes[site].items()}, SPLIT: 0.999}
+    preference = Preference(schemes={**LIKINGS.schemes, site: tempted}, widths=LIKINGS.widths)
+    assert preference.has_splits
+    assert preference.without_splits().schemes[site] == pytest.approx({**LIKINGS.schemes[site], SPLIT: 0.0})
+
+    def drafted(network: Any, assignment: Any) -> Drafted:
+        latency_us = joint.predict_us(assignment, network) + MIDDLE_US * (SPLIT in assignment.values())
+        return Drafted(latency_us=latency_us, speedup=FLOAT_US / latency_us)
+
+    one = replace(contest(tmp_path, refuse, latency(MIDDLE_US), MIDDLE_US, joint=joint), preference=preference)
+    found = replace(one, drafts=drafted).searched()
+    assert found is not None
+    assert SPLIT not in found.configuration.assignment.values()
+    assert 0.7 * MIDDLE_US <= found.drafted.latency_us <= MIDDLE_US
 
 
 def test_it_gives_up_where_nothing_is_measured_within_the_budget(tmp_path: Path) -> None:
