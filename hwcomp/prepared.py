@@ -101,12 +101,10 @@ def prepare_for_search(
     original: Program | None = None,
 ) -> Prepared:
     """Export, choose data and calibrate; ``original`` is the workload's program if the other is a smaller one."""
-    shapes = [list(x.shape) for x in workload.example_inputs]
-    plain_key = digest(model_digest(workload.model), str(program.module.code), shapes)
-    model_key = digest(model_digest(program.module), str(program.module.code), shapes)
+    model_key = digest(model_digest(program.module), *_form(program))
     stage = reporter.stage("Export")
     with stage.bar("exporting to ONNX", total=None):
-        plain = stages.blob("plain", plain_key, lambda: _plain(workload, program))
+        plain = plain_file(workload, program, stages)
         exported = stages.blob("float", model_key, lambda: to_bytes(export_float(program)))
         float_graph = _from_bytes(exported)
     stage.done(f"{len(list(float_graph.graph))} ONNX nodes, {len(exported) / 2**20:.1f} MB in float")
@@ -114,7 +112,9 @@ def prepare_for_search(
     stage = reporter.stage("Calibrate")
     with stage.bar("reading data", total=1.0) as bar:
         check_eval_data(workload)
-        key = digest(plain_key, tensors_digest(workload.example_inputs), config.calibration, config.seed)
+        key = digest(
+            _plain_key(workload, program), tensors_digest(workload.example_inputs), config.calibration, config.seed
+        )
         data = search_data(workload, config.calibration, config.seed, bar.share, partial(stages.blob, "inputs", key))
     with stage.bar("observing activations", total=len(data.inputs)) as bar:
         seen = observe(program, data.inputs, bar.advance)
@@ -139,6 +139,26 @@ def prepare_for_search(
 
 def _validation_text(data: SearchData) -> str:
     return f"; {len(data.validation)} labelled training samples held out to choose by" if data.validation else ""
+
+
+def plain_file(workload: Workload, program: Program, stages: Stages) -> bytes:
+    """Return the untouched model as an ONNX file, from an earlier run if there was one.
+
+    Args:
+        workload: whose model it is.
+        program: the model, traced.
+        stages: where the file is kept.
+    """
+    return stages.blob("plain", _plain_key(workload, program), lambda: _plain(workload, program))
+
+
+def _plain_key(workload: Workload, program: Program) -> str:
+    return digest(model_digest(workload.model), *_form(program))
+
+
+def _form(program: Program) -> tuple[str, list[list[int]]]:
+    """Return what decides the form of a program's export, beside its weights."""
+    return str(program.module.code), [list(x.shape) for x in program.example_inputs]
 
 
 def _plain(workload: Workload, program: Program) -> bytes:

@@ -12,12 +12,10 @@ from hwcomp.benches.base import Accuracy
 from hwcomp.config import Budget
 from hwcomp.data import eval_samples
 from hwcomp.devices import LOCAL
-from hwcomp.digests import model_digest
 from hwcomp.evaluation import accuracies, reference_outputs
 from hwcomp.fingerprint import environment
 from hwcomp.fix import fix, plan
 from hwcomp.job import Job
-from hwcomp.lowering.onnx_export import export_plain, opaque_sites
 from hwcomp.manifest import (
     BudgetReport,
     Compiled,
@@ -28,9 +26,8 @@ from hwcomp.manifest import (
     TargetReport,
 )
 from hwcomp.manifest import Version as VersionReport
+from hwcomp.prepared import plain_file
 from hwcomp.program import Program
-from hwcomp.stages import digest
-from hwcomp.subject import to_bytes
 from hwcomp.uniform_timing import Timed, estimate, measure
 from hwcomp.uniform_versions import check_precision, versions
 
@@ -61,7 +58,7 @@ def compile_uniform(job: Job) -> Uniform:
     check_precision(job)
     fixed = fix(job.original, plan(job.original, {}, {}, {}))
     names = [node.name for node in fixed.nodes if node.op == "placeholder"]
-    plain = _plain(job, fixed, names)
+    plain = plain_file(job.workload, fixed, job.stages)
     with device_for(job.target, job.config) or nullcontext() as device:  # one that cannot be used is told first
         made = versions(job, fixed, plain, timed=device is not None)
         (expected,) = reference_outputs(plain, [fixed.example_inputs])
@@ -72,18 +69,6 @@ def compile_uniform(job: Job) -> Uniform:
             timed = measure(job, device, made, feed, expected)
     manifest = _manifest(job, plain, timed, [f"{note.site}: {note.reason}" for note in fixed.notes])
     return Uniform(program=fixed, content=timed.version.content, manifest=manifest)
-
-
-def _plain(job: Job, fixed: Program, names: Sequence[str]) -> bytes:
-    """Return the float network as an ONNX file, from an earlier run if there was one."""
-    key = digest(
-        model_digest(job.workload.model), str(fixed.module.code), [list(x.shape) for x in fixed.example_inputs]
-    )
-    return job.stages.blob(
-        "plain",
-        key,
-        lambda: to_bytes(export_plain(job.workload.model, fixed.example_inputs, names, opaque_sites(fixed))),
-    )
 
 
 def _manifest(job: Job, plain: bytes, timed: Timed, notes: Sequence[str]) -> Manifest:
