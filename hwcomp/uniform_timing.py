@@ -51,9 +51,18 @@ class Timed:
         return float(np.median(self.ratios)) if self.ratios else self.baseline.median_us / self.compiled.median_us
 
 
-def estimate(job: Job, made: Versions, inputs: Inputs, expected: Sequence[Array]) -> Timed:
-    """Return what the roofline says of the first version; arguments are as for `measure`, and the inputs as tensors."""
+def estimate(job: Job, made: Versions, inputs: Inputs) -> Timed:
+    """Return what the roofline says of the first version; a file that any processor runs is run, too.
+
+    Args:
+        job: the compilation.
+        made: with a baseline that any processor runs.
+        inputs: for the network.
+    """
     first = made.offered[0]
+    moved: float | None = None
+    if first.is_portable:
+        moved = distance(*(reference_outputs(one.content, [inputs]) for one in (made.baseline, first)))
     baseline_us, _ = _roofline(job, made.baseline)
     compiled_us, error = _roofline(job, first)
     elsewhere = "emulated" if job.target.gpu is None else "local, beside such a GPU,"
@@ -67,7 +76,7 @@ def estimate(job: Job, made: Versions, inputs: Inputs, expected: Sequence[Array]
         compiled=estimated(compiled_us, job.threads, "analytic"),
         predicted_us=compiled_us,
         error=error,
-        distance=distance([expected], reference_outputs(first.content, [inputs])) if first.is_portable else None,
+        distance=moved,
         ratios=[],
         notes=[note, *made.notes, *first.notes],
     )
