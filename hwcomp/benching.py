@@ -16,7 +16,7 @@ from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Feed
 from hwcomp.matching import check_gpus
 from hwcomp.measurement import Comparison
-from hwcomp.sessions import TYPES, open_model
+from hwcomp.sessions import open_model, zeros_for
 from hwcomp.target import load
 
 
@@ -99,11 +99,7 @@ def random_feed(model: Path) -> Feed:
     generator = np.random.default_rng(0)
     feed = {}
     for item in inputs_of(str(model)) if is_library(str(model)) else open_model(model, 1).get_inputs():
-        kind = TYPES.get(item.type)
-        if kind is None or not all(isinstance(size, int) for size in item.shape):
-            raise InputError(
-                f"Input '{item.name}' has type {item.type} and shape {item.shape}, which cannot be made up."
-            )
+        zeros = zeros_for(item)
         drawn = generator.standard_normal(item.shape)
-        feed[item.name] = drawn.astype(kind) if kind is np.float32 else np.zeros(item.shape, kind)
+        feed[item.name] = drawn.astype(np.float32) if zeros.dtype == np.float32 else zeros
     return feed

@@ -9,8 +9,8 @@ from hwcomp.devices import CPU
 from hwcomp.devices.agent import sessions, strays
 from hwcomp.devices.agent.libraries import Library, is_library
 from hwcomp.devices.agent.wire import Refused
-from hwcomp.errors import DeviceError, LoweringError
-from hwcomp.lowering.onnxruntime import open_session
+from hwcomp.errors import DeviceError, InputError, LoweringError
+from hwcomp.lowering.onnxruntime import Array, open_session
 
 TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 """Of inputs, as ONNX Runtime names them."""
@@ -38,12 +38,25 @@ def open_model(model: bytes | Path, threads: int, provider: str = CPU) -> Any:
         raise LoweringError(f"The library cannot be loaded: {error}.") from error
 
 
+def zeros_for(item: Any) -> Array:
+    """Return zeros for an input, as a session describes it.
+
+    Raises:
+        InputError: its type is unusual, or its shape is not fixed.
+    """
+    kind = TYPES.get(item.type)
+    if kind is None or not all(isinstance(size, int) for size in item.shape):
+        raise InputError(f"Input '{item.name}' has type {item.type} and shape {item.shape}, which cannot be made up.")
+    zeros: Array = np.zeros(item.shape, kind)
+    return zeros
+
+
 def _on_gpu(source: bytes | str, threads: int, provider: str) -> Any:
     """Return a session after a run of zeros has shown that no operator is left to the processor."""
     content = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
         session = sessions.open_session(content, threads, provider=provider)
-        zeros = {item.name: np.zeros(item.shape, TYPES[item.type]) for item in session.get_inputs()}
+        zeros = {item.name: zeros_for(item) for item in session.get_inputs()}
         strays.check_on_gpu(content, zeros, threads, provider)
     except Refused as error:
         kind = DeviceError if error.kind == "gpu" else LoweringError
