@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 PRELOADED = (
     "hwcomp.cli", "hwcomp.commands", "hwcomp.pipeline", "hwcomp.report", "jinja2", "onnxruntime", "plotly.offline",
@@ -53,9 +55,15 @@ def hwcomp(arguments: Iterable[object], folder: Path, environment: Mapping[str, 
 
 @cache
 def _context() -> ForkServerContext:
-    """Return what starts processes: nothing but imports happens before they are forked."""
+    """Return what starts processes: nothing but imports happens before they are forked.
+
+    The test that comes first may have put stand-ins on PYTHONPATH; they are its own, not those of all tests after it.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
+    with patch.dict(os.environ):
+        os.environ.pop("PYTHONPATH", None)
+        forkserver.ensure_running()
     return context
 
 
