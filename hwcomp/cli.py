@@ -127,7 +127,13 @@ def compile(  # noqa: A001 - the verb of the field
     sparse: Annotated[
         bool, typer.Option("--sparse", help="The search may also leave out weights, where that is faster.")
     ] = False,
+    search_level: Annotated[
+        str, typer.Option(help="bilevel: choices learn from batches of their own; single: from those of the weights.")
+    ] = "bilevel",
     search_order: Annotated[int, typer.Option(help="2: the search looks through a step of the weights.")] = 1,
+    weight_noise: Annotated[
+        float, typer.Option(help="Share of the rounded weights that get noise in training instead of being rounded.")
+    ] = 0.0,
     controls: Annotated[
         bool, typer.Option("--controls", help="Also train what the search must beat, and take the best.")
     ] = False,
@@ -144,8 +150,8 @@ def compile(  # noqa: A001 - the verb of the field
         pattern=pattern, epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip,
         mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
         recovery=recovery, tensorboard=tensorboard, estimator=estimator, latency_term=latency_term,
-        search_share=search_share, filter_share=filter_share, sparse=sparse, search_order=search_order,
-        controls=controls, seeds=seeds, pareto=pareto,
+        search_share=search_share, filter_share=filter_share, sparse=sparse, search_level=search_level,
+        search_order=search_order, weight_noise=weight_noise, controls=controls, seeds=seeds, pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

@@ -66,7 +66,9 @@ class CompileOptions:
     search_share: float
     filter_share: float
     sparse: bool
+    search_level: str
     search_order: int
+    weight_noise: float
     controls: bool
     seeds: int
     pareto: int | None

@@ -135,7 +135,7 @@ OWN_OPTIONS: dict[str, frozenset[Method]] = {
 }
 """Fields of `Shrinking` that only some methods take."""
 
-OPTIONS = {"rate": "prune_rate", "precision": "mixed_precision", "order": "search_order"}
+OPTIONS = {"rate": "prune_rate", "precision": "mixed_precision", "order": "search_order", "level": "search_level"}
 """Fields of `Shrinking` and `SearchOptions` that have another name on the command line."""
 
 
@@ -257,6 +257,11 @@ class CompileConfig(BaseModel):
             raise InputError(f"{self.method} finds the widths itself; give --latency or --speedup, not --prune-rate.")
         if self.method != "differentiable" and self.searching.given:
             raise InputError(f"{_option(self.searching.given[0])} is for --method differentiable.")
+        if self.searching.order == 2 and self.searching.level == "single":
+            raise InputError(
+                "--search-order 2 looks through a step of the weights at batches of the choices' own, which "
+                "--search-level single has none of; give one of the two."
+            )
         if "seeds" in self.searching.given and not self.searching.controls:
             raise InputError("--seeds is for --controls, which trains each configuration several times; give it too.")
         for name, methods in OWN_OPTIONS.items():

@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Level = Literal["bilevel", "single"]
+"""Whether the choices learn from batches of their own, or from those of the weights."""
+
 
 class SearchOptions(BaseModel):
     """Options of ``--method differentiable``.
@@ -17,7 +20,11 @@ class SearchOptions(BaseModel):
         filter_share: share of a layer's filters that may compute in a more precise scheme than the rest; 0 for layers
             of one scheme each.
         sparse: whether layers may also compute with a part of their weights, see `hwcomp.sparse_costs`.
+        level: whether the choices learn from batches of their own; "single" takes half the data, and one backward pass
+            where the estimator's coefficients can be differentiated.
         order: 1, or 2 to look through one step of the weights (five times the work).
+        weight_noise: share of the rounded weights that get uniform noise of up to half a step in training instead of
+            being rounded, drawn anew in every pass, see `hwcomp.supernet.weights.round_weight`.
         controls: also train what the search must beat, and take the best.
         seeds: trainings of each configuration, where controls are asked for.
         pareto: so many artifacts along the front of latency and accuracy; None for one.
@@ -32,7 +39,9 @@ class SearchOptions(BaseModel):
     choice_rate: Annotated[float, Field(gt=0)] = 0.05
     filter_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
     sparse: bool = False
+    level: Level = "bilevel"
     order: Literal[1, 2] = 1
+    weight_noise: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     controls: bool = False
     seeds: Annotated[int, Field(ge=1)] = 3
     pareto: Annotated[int, Field(ge=2)] | None = None

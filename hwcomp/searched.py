@@ -137,6 +137,7 @@ def _contest(
             ranges=job.config.ranges,
             recovery=task.recovery,
             multiple=task.joint.multiple,
+            weight_noise=job.config.searching.weight_noise,
         ),
         budget=budget,
         limit_us=table.limit_us(budget),

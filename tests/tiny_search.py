@@ -25,6 +25,7 @@ from hwcomp.search.architect import Architect, supernet_optimiser
 from hwcomp.search.paired_data import paired_data
 from hwcomp.search.records import SearchRecord
 from hwcomp.search.relaxation import Relaxation, expected_us, probabilities
+from hwcomp.search_options import Level
 from hwcomp.supernet import Supernet, Widths, logits_of, supernet
 from hwcomp.tracing import trace
 from hwcomp.train import TrainConfig, TrainData, Trained, TrainState, task_objective, train
@@ -133,6 +134,7 @@ def search(
     term: str = "lagrangian",
     term_options: Mapping[str, Any] | None = None,
     order: int = 1,
+    level: Level = "bilevel",
     warmup: float = 0.1,
     rate: float = 0.1,
     poison: int = -1,
@@ -161,6 +163,7 @@ def search(
         budget_us=share * where.float_us,
         warmup=warmup,
         order=order,
+        level=level,
         weight_decay=options.weight_decay,
         seed=options.seed,
     )
@@ -171,9 +174,10 @@ def search(
         if state.step == stop:
             raise KeyboardInterrupt
 
+    data = TrainData(batches=batches, example_inputs=(samples()[0][:2],))
     trained = train(
         where.supernet(stored=stored).program.module,
-        paired_data(TrainData(batches=batches, example_inputs=(samples()[0][:2],))),
+        paired_data(data) if level == "bilevel" else data,
         options,
         objective=relaxation,
         hooks=replace(architect.hooks, after_step=step),

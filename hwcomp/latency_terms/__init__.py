@@ -5,8 +5,8 @@ To add one, write ``hwcomp/latency_terms/something.py`` with a class that derive
 Users name a class of their own as ``path/to/file.py:Class``.
 """
 
-from hwcomp.latency_terms._gradients import total_gradients
+from hwcomp.latency_terms._gradients import slopes, total_gradients
 from hwcomp.latency_terms._interface import LatencyTerm
 from hwcomp.latency_terms._load import load_latency_term
 
-__all__ = ["LatencyTerm", "load_latency_term", "total_gradients"]
+__all__ = ["LatencyTerm", "load_latency_term", "slopes", "total_gradients"]

@@ -30,14 +30,24 @@ def total_gradients(
         logits: of every site; they do not change.
         expected_ratio: of the probabilities, site -> (K,): expected latency over budget, differentiable.
     """
+    slope, by_latency, ratio = slopes(term, mean_loss, logits, expected_ratio)
+    return {site: slope * gradients[site] + push for site, push in by_latency.items()}, ratio
+
+
+def slopes(
+    term: LatencyTerm,
+    mean_loss: float,
+    logits: Mapping[str, Tensor],
+    expected_ratio: Callable[[Mapping[str, Tensor]], Tensor],
+) -> tuple[float, dict[str, Tensor], float]:
+    r"""Return :math:`\partial T / \partial \ell`, each site's gradient of T through the latency alone, and the ratio.
+
+    The arguments are those of `total_gradients`.
+    """
     leaves = {site: tensor.detach().clone().requires_grad_() for site, tensor in logits.items()}
     with torch.enable_grad():
         ratio = expected_ratio({site: leaf.softmax(0) for site, leaf in leaves.items()})
         task = torch.tensor(mean_loss, dtype=ratio.dtype, device=ratio.device, requires_grad=True)
         total = term.total(task, ratio)
-        slope, *slopes = torch.autograd.grad(total, [task, *leaves.values()], allow_unused=True, materialize_grads=True)
-    combined = {
-        site: slope.to(by_latency) * gradients[site] + by_latency
-        for site, by_latency in zip(leaves, slopes, strict=True)
-    }
-    return combined, ratio.item()
+        slope, *found = torch.autograd.grad(total, [task, *leaves.values()], allow_unused=True, materialize_grads=True)
+    return slope.item(), dict(zip(leaves, found, strict=True)), ratio.item()

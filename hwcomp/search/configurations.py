@@ -58,6 +58,7 @@ class Realiser:
         ranges: how activation ranges are chosen before they are learned.
         recovery: trains.
         multiple: channel counts that the target is fond of.
+        weight_noise: share of the rounded weights that get noise in training, see `hwcomp.supernet.quantised`.
     """
 
     network: Program
@@ -68,6 +69,7 @@ class Realiser:
     ranges: RangeMethod
     recovery: Recovery
     multiple: int = 1
+    weight_noise: float = 0.0
 
     def built(self, configuration: Configuration) -> Built:
         """Return the network of a configuration, untrained, with its zeros; its latency is that of the trained one."""
@@ -93,8 +95,11 @@ class Realiser:
         joined = run_passes(source, training_passes(self.target))
         seen = observe(joined, self.inputs)
         params = activation_ranges(joined, seen, self.ranges, self.target.activation)
-        fixed = quantised(joined, network.assignment, params, weight_bits=self.target.weight_bits)
-        trained, history = recovery(fixed, name, share=share, rate=RATE, goal=dict(configuration.widths))
+        fixed = quantised(
+            joined, network.assignment, params, weight_bits=self.target.weight_bits, noise=self.weight_noise
+        )
+        goal = {**configuration.widths, "weight_noise": self.weight_noise}
+        trained, history = recovery(fixed, name, share=share, rate=RATE, goal=goal)
         return Realised(
             network=weights_to_source(trained.module, fixed, source),
             assignment=network.assignment,

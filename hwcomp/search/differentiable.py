@@ -108,6 +108,7 @@ def differentiable(task: SearchTask) -> Searched:
         candidates={site.name: site.candidates for site in task.joint.table.space.free},
         alone=True,
         filter_ranks=filter_ranks(filters_of(task.network, task.groups), ranks),
+        noise=task.options.weight_noise,
     )
     _begin_at_budget(task, net)
     recovery, options = task.recovery, task.options
@@ -121,6 +122,7 @@ def differentiable(task: SearchTask) -> Searched:
         budget_us=task.budget_us,
         warmup=options.warmup,
         order=options.order,
+        level=options.level,
         weight_decay=config.weight_decay,
         seed=config.seed,
     )
@@ -130,7 +132,7 @@ def differentiable(task: SearchTask) -> Searched:
         METHOD,
         config,
         objective=relaxation,
-        data=paired_data(recovery.data()),
+        data=recovery.data() if options.level == "single" else paired_data(recovery.data()),
         hooks=architect.hooks,
         validation=False,
         optimiser=supernet_optimiser(config),

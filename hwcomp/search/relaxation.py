@@ -8,6 +8,8 @@ another batch the logits :math:`\alpha` learn the task and the latency under wei
 
 with the expected latency E[T] of the joint table, the budget B and a latency term :math:`\phi`. Both gradients are of
 one step, so processes share them as they share any other.
+
+Single-level ([Cai2020b]_): one batch teaches both, in one backward pass where the coefficients can be differentiated.
 """
 
 import hashlib
@@ -20,9 +22,10 @@ from torch import Tensor, nn
 
 from hwcomp.estimators import Draw, Estimator
 from hwcomp.joint_cost import JointTable
-from hwcomp.latency_terms import LatencyTerm, total_gradients
+from hwcomp.latency_terms import LatencyTerm, slopes, total_gradients
 from hwcomp.program import Inputs
 from hwcomp.search.unrolled import Unrolled
+from hwcomp.search_options import Level
 from hwcomp.supernet import WidthSite, logits_of, set_coefficients, sites_of, weight_parameters
 from hwcomp.train.objective import Objective
 from hwcomp.train.processes import Processes
@@ -50,7 +53,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Relaxation:
-    """The objective of a search step; batches come in pairs, see `hwcomp.search.paired_data`.
+    """The objective of a search step; for two levels batches come in pairs, see `hwcomp.search.paired_data`.
 
     Attributes:
         task: what the network is for.
@@ -62,6 +65,7 @@ class Relaxation:
         order: 1, or 2 to look through one step of the weights, see `hwcomp.search.unrolled`.
         weight_decay: of the weights' optimiser.
         seed: of the estimator's draws; all processes draw alike, so that their logits stay equal.
+        level: whether the logits learn from batches of their own.
         clock: where the search is.
     """
 
@@ -74,18 +78,42 @@ class Relaxation:
     order: int
     weight_decay: float
     seed: int
+    level: Level = "bilevel"
     clock: Clock = field(default_factory=Clock)
 
     def __call__(self, model: nn.Module, inputs: Inputs, targets: Any) -> Tensor:
         """Return the task's loss on the first batch, whose gradient for the logits is that of the second batch."""
+        logits, draw = logits_of(model), self._draw(inputs[0].device)
+        if self.level == "single":
+            return self._single(model, logits, draw, (inputs, targets))
         half = len(inputs) // 2
-        logits = logits_of(model)
-        draw = self._draw(inputs[0].device)
         train, held = (inputs[:half], targets[0]), (inputs[half:], targets[1])
         learned = self._choices(model, logits, draw, train, held) if self.has_begun else torch.zeros(())
-        coefficients = self.estimator.coefficients(logits, draw)
+        return self._for_weights(model, self.estimator.coefficients(logits, draw), train) + learned
+
+    def _for_weights(self, model: nn.Module, coefficients: Mapping[str, Tensor], batch: Half) -> Tensor:
+        """Return the task's loss with coefficients that are constants."""
         set_coefficients(model, {name: c.detach() for name, c in coefficients.items()}, self.estimator.mixing)
-        return self.task(model, *train) + learned
+        return self.task(model, *batch)
+
+    def _single(self, model: nn.Module, logits: Mapping[str, Tensor], draw: Draw, batch: Half) -> Tensor:
+        """Return the task's loss on a batch, which has the gradients of weights and logits."""
+        coefficients = self.estimator.coefficients(logits, draw)
+        if not self.has_begun:
+            return self._for_weights(model, coefficients, batch)
+        if not all(c.requires_grad for c in coefficients.values()):
+            learned = self._choices(model, logits, draw, batch, batch)
+            return self._for_weights(model, coefficients, batch) + learned
+        found: list[float] = []  # what the loss is worth in the latency term is known only after the forward pass
+        for c in coefficients.values():
+            register: Any = c.register_hook
+            register(lambda gradient: found[0] * gradient)
+        set_coefficients(model, coefficients, self.estimator.mixing)
+        loss = self.task(model, *batch)
+        slope, by_latency, _ = slopes(self.term, loss.item(), logits, self._ratio_of(model))
+        found.append(slope)
+        self.clock.gradients = {}
+        return loss + _zero_with_gradients(logits, by_latency)
 
     @property
     def has_begun(self) -> bool:
@@ -99,13 +127,14 @@ class Relaxation:
     def _choices(self, model: nn.Module, logits: Mapping[str, Tensor], draw: Draw, train: Half, held: Half) -> Tensor:
         """Return zero, with the gradient of task and latency for the logits."""
         self.clock.gradients, value = self._by_task(model, logits, draw, train, held)
+        ratio_of = self._ratio_of(model)
+        return _zero_with_gradients(
+            logits, total_gradients(self.term, self.clock.gradients, value, logits, ratio_of)[0]
+        )
 
-        def ratio(p: Mapping[str, Tensor]) -> Tensor:
-            return expected_us(self.joint, model, p) / self.budget_us
-
-        gradients, _ = total_gradients(self.term, self.clock.gradients, value, logits, ratio)
-        learned = torch.stack([(gradients[name].detach() * tensor).sum() for name, tensor in logits.items()]).sum()
-        return learned - learned.detach()
+    def _ratio_of(self, model: nn.Module) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """Return the function of the probabilities that is the expected latency by the budget."""
+        return lambda p: expected_us(self.joint, model, p) / self.budget_us
 
     def _by_task(
         self, model: nn.Module, logits: Mapping[str, Tensor], draw: Draw, train: Half, held: Half
@@ -128,6 +157,12 @@ class Relaxation:
             average=Processes().averaged,
         )
         return step.gradients(self.estimator, loss_on(train), loss_on(held), logits, draw)
+
+
+def _zero_with_gradients(logits: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> Tensor:
+    """Return zero, whose gradient for the logits is the given one."""
+    value = torch.stack([(gradients[name].detach() * tensor).sum() for name, tensor in logits.items()]).sum()
+    return value - value.detach()
 
 
 def probabilities(model: nn.Module) -> dict[str, Tensor]:

@@ -27,6 +27,12 @@ OPTIONS = {
     "no search": (("--speedup", "2x", "--search-share", 0), ["--search-share", "found 0"]),
     "no recovery": (("--speedup", "2x", "--search-share", 1), ["--search-share", "found 1"]),
     "order": (("--speedup", "2x", "--search-order", 3), ["--search-order", "found 3"]),
+    "noise": (("--speedup", "2x", "--weight-noise", 1.5), ["--weight-noise", "found 1.5"]),
+    "a level": (("--speedup", "2x", "--search-level", "both"), ["--search-level", "found 'both'"]),
+    "no step to look through": (
+        ("--speedup", "2x", "--search-level", "single", "--search-order", 2),
+        ["one of the two"],
+    ),
     "no seeds": (("--speedup", "2x", "--controls", "--seeds", 0), ["--seeds", "found 0"]),
     "a rate": (("--speedup", "2x", "--prune-rate", 0.3), ["finds the widths itself", "--prune-rate"]),
     "importance": (("--speedup", "2x", "--importance", "l3"), ["'l3'", "did you mean"]),

@@ -176,8 +176,10 @@ FROZEN = SOURCE.replace("(self.an(self.a(x)))", "(self.an(self.a(x))).cumsum(1)"
 
 
 def test_precision_alone(search: Command) -> None:
-    """Where no channel can go, only the precision is chosen; the report says why."""
-    manifest = search.write(FROZEN).compile("--speedup", "1.2x", "--epochs", 2)
+    """Where no channel can go, only the precision is chosen; the report says why. On one level, with noisy weights."""
+    manifest = search.write(FROZEN).compile(
+        "--speedup", "1.2x", "--epochs", 2, "--search-level", "single", "--weight-noise", 0.2
+    )
     assert manifest["widths"] == []
     assert manifest["assignment"]
     assert manifest["speedup"] >= 1.2

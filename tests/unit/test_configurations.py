@@ -11,6 +11,7 @@ from hwcomp.program import Program
 from hwcomp.search.configurations import Realiser
 from hwcomp.search.joint_projection import Configuration
 from hwcomp.search.same_graph import replaced
+from hwcomp.supernet.rounding import WeightRounding
 from hwcomp.supernet.stores import StoredTensor
 from hwcomp.train import EpochRecord
 
@@ -22,6 +23,7 @@ class Doubling:
     """A training in whose end every tensor that is stored as integers has steps of another size."""
 
     factor: float
+    noise: float = 0.0
     seed: int = 0
 
     def recalibrated(self, network: Program) -> Program:
@@ -31,17 +33,18 @@ class Doubling:
         module = deepcopy(network.module)
         roundings = {one.rounding for one in module.modules() if isinstance(one, StoredTensor)}
         assert roundings
+        assert {one.noise for one in module.modules() if isinstance(one, WeightRounding)} == {self.noise}
         for rounding in roundings:
             rounding.step.data.mul_(self.factor)
         return replaced(network, module), (RECORD,)
 
 
-def realised(factor: float) -> Any:
+def realised(factor: float, noise: float = 0.0) -> Any:
     where = setting()
-    recovery: Any = Doubling(factor=factor)
+    recovery: Any = Doubling(factor=factor, noise=noise)
     realiser = Realiser(
         network=where.traced, groups=where.groups, scores=where.scores, target=TARGET, inputs=((samples()[0][:8],),),
-        ranges="minmax", recovery=recovery,
+        ranges="minmax", recovery=recovery, weight_noise=noise,
     )  # fmt: skip
     assignment = where.joint.table.space.everywhere("int8")
     widths = {group: few[0] for group, few in where.widths.items()}
@@ -59,3 +62,8 @@ def test_the_steps_that_training_learned_are_those_of_the_network() -> None:
     assert all(ratio == 1 for name, ratio in ratios.items() if name not in learned), "what is not stored stays"
     assert after.metric == 70
     assert after.history == (RECORD,)
+
+
+def test_weights_get_the_noise_that_was_asked_for() -> None:
+    """Looked at where the training begins; what is lowered afterwards is rounded as ever."""
+    assert realised(1.0, noise=0.3).params == realised(1.0).params

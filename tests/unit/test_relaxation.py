@@ -1,5 +1,6 @@
 """One step of a search: each batch of a pair teaches its own, and latency is part of what the choices learn."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -52,8 +53,17 @@ def model() -> nn.Module:
 
 def gradients(model: nn.Module, one: Relaxation, train: Any, held: Any) -> tuple[Tensor, Tensor, float]:
     """Those of the weights, those of the logits, and the value."""
+    return backward(model, lambda: one(model, (train[0], held[0]), (train[1], held[1])))
+
+
+def single(model: nn.Module, one: Relaxation, batch: Any) -> tuple[Tensor, Tensor, float]:
+    """The same from one batch, on one level."""
+    return backward(model, lambda: replace(one, level="single")(model, (batch[0],), batch[1]))
+
+
+def backward(model: nn.Module, step: Callable[[], Tensor]) -> tuple[Tensor, Tensor, float]:
     model.zero_grad()
-    value = one(model, (train[0], held[0]), (train[1], held[1]))
+    value = step()
     value.backward()
     weights = [torch.zeros_like(w) if w.grad is None else w.grad for w in weight_parameters(model)]
     logits = [torch.zeros_like(x) if x.grad is None else x.grad for x in logits_of(model).values()]
@@ -73,6 +83,36 @@ def test_each_batch_teaches_its_own(model: nn.Module, name: str) -> None:
     by_train = gradients(model, one, OTHER, HELD)
     assert torch.equal(by_train[1], logits), "the first batch does not teach the choices"
     assert not torch.equal(by_train[0], weights)
+
+
+@pytest.mark.parametrize("term", ["lagrangian", "log_ratio", "ratio_penalty"])
+@pytest.mark.parametrize("name", ["weight_mixture", "softmax_mixture"])
+def test_single_level_is_two_levels_on_one_batch(model: nn.Module, name: str, term: str) -> None:
+    """Without draws, one backward pass gives what two do, also where the term scales the task's gradient."""
+    one = relaxation(estimator=load_estimator(name), term=load_latency_term(term))
+    found, expected = single(model, one, TRAIN), gradients(model, one, TRAIN, TRAIN)
+    for part in (0, 1):
+        assert bool(expected[part].any())
+        torch.testing.assert_close(found[part], expected[part], rtol=1e-4, atol=1e-6)
+    assert found[2] == pytest.approx(expected[2])
+
+
+def test_single_level_takes_one_pass_where_it_can(model: nn.Module) -> None:
+    """Estimators without a derivative compare networks apart, on the same batch."""
+    for name, passes in (("weight_mixture", 1), ("gumbel", 1), ("binary_gates", 2)):
+        calls = []
+
+        def counted(*parts: Any, calls: list[int] = calls) -> Tensor:
+            calls.append(1)
+            return cross_entropy(*parts)
+
+        weights, logits, _ = single(model, relaxation(estimator=load_estimator(name), task=counted), TRAIN)
+        assert len(calls) >= passes
+        assert passes > 1 or len(calls) == 1, name
+        assert bool(weights.any())
+        assert bool(logits.any())
+    waiting = relaxation(warmup=0.5, clock=Clock(progress=0.4))
+    assert not bool(single(model, waiting, TRAIN)[1].any())
 
 
 def test_to_second_order_the_first_batch_teaches_the_choices_too(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from tiny_search import Found, search, setting
 from hwcomp.latency_terms.lagrangian import Lagrangian
 from hwcomp.plugins import load, names
 from hwcomp.scheme import FLOAT
+from hwcomp.search_options import Level
 from hwcomp.supernet import PrecisionSite, sites_of
 
 ESTIMATORS = names("hwcomp.estimators")
@@ -34,9 +35,10 @@ def assert_same(one: Found, other: Found) -> None:
     assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("level", ["bilevel", "single"])
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
-def test_the_expected_latency_ends_at_the_budget(share: float) -> None:
-    found = search(share=share, epochs=30)
+def test_the_expected_latency_ends_at_the_budget(share: float, level: Level) -> None:
+    found = search(share=share, epochs=30, level=level)
     assert found.expected_us == pytest.approx(found.budget_us, rel=0.05)
     assert [record.epoch for record in found.records] == list(range(1, 31))
     assert found.records[-1].expected_us == pytest.approx(found.expected_us, rel=1e-5)
@@ -85,6 +87,7 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "gumbel": (7, {"estimator": "gumbel"}),
     "binary gates": (7, {"estimator": "binary_gates"}),
     "second order": (5, {"order": 2}),
+    "single level": (8, {"level": "single"}),
 }
 
 
@@ -103,10 +106,13 @@ def test_a_search_that_is_done_gives_its_result_again(tmp_path: Path) -> None:
     assert_same(search(path, epochs=2), search(path, epochs=2))
 
 
-@pytest.mark.parametrize("order", [1, 2])
+HOW: list[dict[str, Any]] = [{}, {"order": 2}, {"level": "single"}]
+
+
+@pytest.mark.parametrize("how", HOW, ids=str)
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_every_estimator_searches(name: str, order: int) -> None:
-    found = search(estimator=name, order=order, epochs=2, warmup=0.0)
+def test_every_estimator_searches(name: str, how: dict[str, Any]) -> None:
+    found = search(estimator=name, epochs=2, warmup=0.0, **how)
     assert [site for site, logits in found.logits.items() if not torch.isfinite(logits).all() or not logits.any()] == []
     assert found.expected_us > 0
     assert len(found.records) == 2

@@ -10,6 +10,7 @@ from hwcomp.errors import InputError
 from hwcomp.quantizer import QuantParams, activation_params, fake_quantize, quantize_blocks, quantize_per_channel
 from hwcomp.scheme import is_simulated, quant_of
 from hwcomp.supernet.quantisers import ActivationRounding
+from hwcomp.supernet.rounding import Rounding, WeightRounding
 from hwcomp.supernet.weights import LearnedWeightRounding, round_weight
 
 PARAMS = {"uint8": activation_params(-1.0, 3.0, "uint8"), "int8": activation_params(-1.0, 3.0, "int8")}
@@ -158,3 +159,18 @@ def test_simulated_schemes_are_parsed() -> None:
 def test_wrong_schemes_are_refused(wrong: str) -> None:
     with pytest.raises(InputError, match=wrong):
         quant_of(wrong)
+
+
+def test_noise_is_for_training_alone() -> None:
+    """A share of the weights moves by up to half a step around the float value, anew in each pass; never in eval."""
+    torch.manual_seed(0)
+    weight = torch.randn(4, 500)
+    step = weight.abs().amax(1, keepdim=True) / 127
+    rounding = WeightRounding(weight, [Rounding(weight_bits=8)], noise=0.25)
+    rounded = round_weight(weight, 8)
+    first, second = rounding(weight, Rounding(weight_bits=8)), rounding(weight, Rounding(weight_bits=8))
+    assert not torch.equal(first, second)
+    noisy = (first - rounded).abs() > 1e-3 * step
+    assert float(noisy.float().mean()) == pytest.approx(0.25, abs=0.04)
+    assert bool(((first - weight).abs() <= 0.501 * step).all())
+    assert torch.equal(rounding.eval()(weight, Rounding(weight_bits=8)), rounded)
