@@ -28,6 +28,7 @@ from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
 from hwcomp.cost import CostTable
 from hwcomp.default_passes import training_passes
+from hwcomp.fingerprint import environment
 from hwcomp.groups import width_groups
 from hwcomp.importance import load_importance
 from hwcomp.joint_cost import JointTable
@@ -162,6 +163,7 @@ def run(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "method": method,
         "seed": seed,
+        "cpu": environment()["cpu"],
         "test_accuracy": test_accuracy(where.workload, trained),
         "gbops": found.predicted_us / 1e9,
         "last_loss": history[-1].loss,

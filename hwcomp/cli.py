@@ -124,6 +124,9 @@ def compile(  # noqa: A001 - the verb of the field
     filter_share: Annotated[
         float, typer.Option(help="Share of a layer's filters that may be more precise than the rest; 0 for none.")
     ] = 0.25,
+    fixed_widths: Annotated[
+        bool, typer.Option("--fixed-widths", help="All channels stay: the search is for precision alone.")
+    ] = False,
     sparse: Annotated[
         bool, typer.Option("--sparse", help="The search may also leave out weights, where that is faster.")
     ] = False,
@@ -150,8 +153,9 @@ def compile(  # noqa: A001 - the verb of the field
         pattern=pattern, epochs=epochs, minutes=minutes, learning_rate=learning_rate, clip=clip,
         mixed_precision=mixed_precision, importance=importance, steps=steps, from_scratch=from_scratch, paper=paper,
         recovery=recovery, tensorboard=tensorboard, estimator=estimator, latency_term=latency_term,
-        search_share=search_share, filter_share=filter_share, sparse=sparse, search_level=search_level,
-        search_order=search_order, weight_noise=weight_noise, controls=controls, seeds=seeds, pareto=pareto,
+        search_share=search_share, filter_share=filter_share, fixed_widths=fixed_widths, sparse=sparse,
+        search_level=search_level, search_order=search_order, weight_noise=weight_noise, controls=controls,
+        seeds=seeds, pareto=pareto,
     )  # fmt: skip
     commands.compile_model(model, options, as_json=as_json)
 

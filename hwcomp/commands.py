@@ -65,6 +65,7 @@ class CompileOptions:
     latency_term: str
     search_share: float
     filter_share: float
+    fixed_widths: bool
     sparse: bool
     search_level: str
     search_order: int

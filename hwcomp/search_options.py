@@ -19,6 +19,7 @@ class SearchOptions(BaseModel):
         choice_rate: learning rate of the logits.
         filter_share: share of a layer's filters that may compute in a more precise scheme than the rest; 0 for layers
             of one scheme each.
+        fixed_widths: whether all channels stay, so that only precision (and zeros, if asked for) is searched.
         sparse: whether layers may also compute with a part of their weights, see `hwcomp.sparse_costs`.
         level: whether the choices learn from batches of their own; "single" takes half the data, and one backward pass
             where the estimator's coefficients can be differentiated.
@@ -38,6 +39,7 @@ class SearchOptions(BaseModel):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
     choice_rate: Annotated[float, Field(gt=0)] = 0.05
     filter_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    fixed_widths: bool = False
     sparse: bool = False
     level: Level = "bilevel"
     order: Literal[1, 2] = 1

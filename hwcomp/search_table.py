@@ -92,7 +92,7 @@ def search_table(job: Job, whole: Attempt, drafts: Drafts) -> SearchTable:
     """
     config, groups = job.config, width_groups(job.network)
     place = [config.device, job.threads, job.target.model_dump(mode="json")]
-    options = [config.seed, config.searching.filter_share, config.searching.sparse]
+    options = [config.seed, config.searching.filter_share, config.searching.sparse, config.searching.fixed_widths]
     key = digest(METHOD, whole.prepared.key, config.budget.model_dump(), place, options)
 
     def timed() -> dict[str, Any]:
@@ -108,7 +108,7 @@ def search_table(job: Job, whole: Attempt, drafts: Drafts) -> SearchTable:
         key=key,
         groups=groups,
         joint=joint,
-        widths=_widths(groups, joint),
+        widths=_widths(job, groups, joint),
         float_us=kept["float_us"],
         shares=tuple(kept["shares"]),
         table_us=tuple(kept["table_us"]),
@@ -119,7 +119,7 @@ def _levels(
     job: Job, groups: Groups, joint: JointTable, whole: Attempt, drafts: Drafts
 ) -> tuple[list[float], list[float]]:
     """Return latencies, measured by the float network's and by the table: of the smallest, the whole, the float one."""
-    widths = {group: options[0] for group, options in _widths(groups, joint).items()}
+    widths = {group: options[0] for group, options in _widths(job, groups, joint).items()}
     smallest = joint.at(widths)
     fastest = solve(smallest, Sensitivity(weights={}, tensors={})) or {}
     narrow = compact(job.network, groups, {group: range(width) for group, width in widths.items()})
@@ -131,5 +131,7 @@ def _levels(
     return shares, table_us
 
 
-def _widths(groups: Groups, joint: JointTable) -> dict[str, tuple[int, ...]]:
+def _widths(job: Job, groups: Groups, joint: JointTable) -> dict[str, tuple[int, ...]]:
+    if job.config.searching.fixed_widths:
+        return {}
     return {name: tuple(widths) for name, widths in candidates(groups, joint.multiple, {}).items()}

@@ -170,6 +170,13 @@ def test_widths_alone(search: Command) -> None:
     assert any(entry["kept"] < entry["channels"] for entry in manifest["widths"])
 
 
+def test_all_channels_may_be_told_to_stay(search: Command) -> None:
+    manifest = search.compile("--speedup", "1.2x", "--epochs", 2, "--fixed-widths")
+    assert all(entry["kept"] == entry["channels"] for entry in manifest["widths"])
+    assert manifest["assignment"]
+    assert manifest["speedup"] >= 1.2
+
+
 FROZEN = SOURCE.replace("(self.an(self.a(x)))", "(self.an(self.a(x))).cumsum(1)").replace(
     "(self.bn(self.b(x)))", "(self.bn(self.b(x))).cumsum(1)"
 )
