@@ -34,6 +34,9 @@ def with_sparse_layers(job: Job, groups: Groups, joint: JointTable) -> JointTabl
     if not job.config.searching.sparse:
         return joint
     stage, space = job.reporter.stage("Sparse"), joint.table.space
+    if not job.target.sparse:
+        stage.done(f"'{job.target.name}' has no kernels that leave out weights of a layer of the search: all stay")
+        return joint
     device = device_for(job.target, job.config)
     place: AbstractContextManager[object] = nullcontext() if device is None else device
     with place:

@@ -1,5 +1,6 @@
 """Offer sparse kernels to layers whose weights have zeros already."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import final
@@ -7,7 +8,7 @@ from typing import final
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, fx, nn
 
-from hwcomp.ops import anchor, module_of, op_of, shape_of
+from hwcomp.ops import WEIGHTED, anchor, module_of, op_of, shape_of
 from hwcomp.passes._batchnorm import folded
 from hwcomp.passes._sparse import offer, why_not_sparse
 from hwcomp.program import Note, PassResult, Program, finish
@@ -15,10 +16,14 @@ from hwcomp.scheme import Sparse
 from hwcomp.sharing import parameter_uses
 from hwcomp.sparse_kernels.format import BLOCK, SINGLE, work_of_blocks
 from hwcomp.sparse_kernels.library import why_unavailable
-from hwcomp.target import Target
+from hwcomp.sparsity import pattern_mask
+from hwcomp.target import Gpu, Target
 
 MOST = 0.7
 """Density above which no kernel is faster than the dense one; see docs/sparsity.md."""
+
+TWO_OF_FOUR = Sparse(density=0.5, group=4)
+"""The zeros that tensor cores can leave out: two of every four neighbouring input channels."""
 
 
 @final
@@ -28,7 +33,8 @@ class FindSparseWeights:
 
     Before: ``x -> Choice(conv; float, int8) -> y``; after: ``x -> Choice(conv; float, int8, sparse4x1:0.1) -> y``. The
     scheme is the one whose kernel has least to do: zeros in blocks of four output channels, or single ones. Layers with
-    few zeros are left alone. Nothing is made zero here.
+    few zeros are left alone. Nothing is made zero here. On a GPU the graph stays as it is: TensorRT leaves out zeros
+    that lie as its tensor cores want them, nobody leaves out others; the notes tell which.
 
     Attributes:
         target: decides which operators have sparse kernels, and whether these can be built.
@@ -39,6 +45,8 @@ class FindSparseWeights:
 
     def __call__(self, program: Program) -> PassResult:
         """Return the program with the schemes; a layer with many zeros that has no sparse kernel is noted."""
+        if self.target.gpu is not None:
+            return PassResult(program=program, changed=0, notes=tuple(_notes_of_gpu(program, self.target.gpu)))
         result = program.fork()
         uses = parameter_uses(result.nodes)
         changed, notes, unavailable = 0, [], why_unavailable(self.target.isa)
@@ -54,6 +62,33 @@ class FindSparseWeights:
                 continue
             changed += offer(result.module, node, [str(found)])
         return PassResult(program=finish(result), changed=changed, notes=tuple(notes))
+
+
+def _notes_of_gpu(program: Program, gpu: Gpu) -> Iterator[Note]:
+    """Yield what becomes of the zeros of each layer that has many."""
+    for node in program.nodes:
+        if op_of(node) in WEIGHTED and module_of(node) is not None:
+            weight = _weight(node)
+            if float((weight != 0).float().mean()) <= MOST:
+                reason = why_not_on_gpu(gpu, weight)
+                told = "TensorRT may leave out its zeros, two in every four: its own timing decides"
+                yield Note(site=node.name, reason=told if reason is None else f"computes with its zeros: {reason}")
+
+
+def why_not_on_gpu(gpu: Gpu, weight: Tensor) -> str | None:
+    r"""Return why a GPU multiplies by a weight's zeros, or None if TensorRT can leave them out.
+
+    Args:
+        gpu: of the target.
+        weight: (C_out, C_in / groups, \*kernel).
+    """
+    if not gpu.structured_sparsity:
+        return f"the tensor cores of the {gpu.name} leave out none"
+    if weight.shape[1] % (TWO_OF_FOUR.group or 1) or bool((weight * (1 - pattern_mask(weight, TWO_OF_FOUR))).any()):
+        return "GPUs leave out zeros only where every four neighbouring input channels have two; prune to 2of4 for that"
+    if gpu.provider != "tensorrt":
+        return "ONNX Runtime's CUDA provider has no kernels for that; TensorRT has (provider in the target's file)"
+    return None
 
 
 def scheme_of(weight: Tensor) -> Sparse:

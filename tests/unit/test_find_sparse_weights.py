@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from hwcomp.choice import Choice
 from hwcomp.kernel import parse
@@ -13,7 +13,7 @@ from hwcomp.passes.find_sparse_weights import FindSparseWeights, scheme_of
 from hwcomp.program import Program
 from hwcomp.scheme import sparse_of
 from hwcomp.sparsity import pattern_mask
-from hwcomp.target import load
+from hwcomp.target import Gpu, load
 from hwcomp.tracing import trace
 
 
@@ -60,8 +60,31 @@ def test_only_layers_with_zeros_and_a_kernel_are_offered_one() -> None:
     }
 
 
-def test_a_target_without_sparse_kernels_is_offered_none() -> None:
-    assert not FindSparseWeights(target=load("nvidia_h200"))(pruned()).changed
+def notes_on(gpu: Gpu | None, program: Program) -> dict[str, str]:
+    result = FindSparseWeights(target=load("nvidia_h200").model_copy(update={"gpu": gpu}))(program)
+    assert not result.changed
+    return {note.site: note.reason for note in result.notes}
+
+
+def test_gpus_leave_out_two_of_four_or_nothing() -> None:
+    """Whatever becomes of a layer's zeros there is said; the graph stays as it is."""
+    gpu, program = load("nvidia_h200").gpu, pruned()
+    assert gpu is not None
+    with_tensorrt = gpu.model_copy(update={"provider": "tensorrt"})
+    elsewhere = notes_on(with_tensorrt, program)
+    assert {"blocked", "wide", "grouped", "single", "fc"} <= set(elsewhere)
+    assert "prune to 2of4" in elsewhere["blocked"]
+    weight = program.module.get_submodule("wide").weight
+    assert isinstance(weight, Tensor)
+    with torch.no_grad():
+        weight.copy_(torch.ones_like(weight))
+        weight[:, ::4] = weight[:, 3::4] = 0
+    assert "TensorRT may leave out its zeros" in notes_on(with_tensorrt, program)["wide"]
+    assert "CUDA provider has no kernels" in notes_on(gpu, program)["wide"]
+    assert "T4 leave out none" in notes_on(load("nvidia_t4").gpu, program)["wide"]
+    with torch.no_grad():
+        weight[0, 0] = 1  # three of four now
+    assert "prune to 2of4" in notes_on(with_tensorrt, program)["wide"]
 
 
 def test_the_key_of_a_sparse_kernel_is_read_back() -> None:
