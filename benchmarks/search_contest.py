@@ -1,7 +1,7 @@
 """Is the differentiable search worth it? ResNet-20 on CIFAR-10 against its controls at the same measured latency.
 
     HWCOMP_CIFAR10=cifar10_jpeg.npz python benchmarks/search_contest.py [--speedup 2x] [--epochs 8] [--seeds 3]
-                                            [--steps 94] [--threads 1] [--sparse]
+                                            [--steps 94] [--threads 1] [--sparse] [--fixed-widths]
 
 An interrupted run goes on where it was. Saved is what the report shows: every configuration with its latency and
 the metric of every seed on samples nothing was trained on, and the test accuracy of the one that was taken.
@@ -34,16 +34,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--sparse", action="store_true", help="let layers compute with a part of their weights")
+    parser.add_argument("--fixed-widths", action="store_true", help="keep all channels: search precision alone")
+    parser.add_argument("--no-controls", action="store_true", help="train the searched configuration alone")
+    parser.add_argument("--search-share", type=float, default=0.5)
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16"))
     options = parser.parse_args()
     if "HWCOMP_CIFAR10" not in os.environ:
         parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see examples/cifar10/README.md)")
-    name = f"search_{options.model}{'_sparse' if options.sparse else ''}"
+    kinds = {"sparse": options.sparse, "precision": options.fixed_widths, "alone": options.no_controls}
+    name = "_".join(["search", options.model, *(kind for kind, is_so in kinds.items() if is_so)])
+    searching = SearchOptions(
+        controls=not options.no_controls,
+        search_share=options.search_share,
+        sparse=options.sparse,
+        fixed_widths=options.fixed_widths,
+        **({} if options.no_controls else {"seeds": options.seeds}),
+    )
     config = CompileConfig(
         budget=Speedup(options.speedup),
         method="differentiable",
         shrinking=Shrinking(epochs=options.epochs, precision=options.precision),
-        searching=SearchOptions(controls=True, seeds=options.seeds, sparse=options.sparse),
+        searching=searching,
         threads=options.threads,
         out=Path(ROOT / "build" / name),
         force=True,
