@@ -462,7 +462,11 @@ def test_targets_help_and_version(cli: Any) -> None:
     for name in ("compile", "bench", "run", "doctor", "targets", "init", "report"):
         assert name in top
         assert "Usage: " in cli.succeeds(name, "--help")
-    assert "--max-drop" in cli.succeeds("compile", "-h")
+    shown = cli.succeeds("compile", "-h")
+    assert "--max-drop" in shown
+    assert "ssh://[user@]host[:port]" in shown, "brackets are text, not markup"
+    headings = ("Budget", "Methods that train", "The differentiable search")
+    assert [shown.index(f" {heading} ") for heading in headings] == sorted(shown.index(f" {h} ") for h in headings)
 
 
 def test_python_interface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
