@@ -73,7 +73,9 @@ TABLES := cost_models/tables
 bench-sparse: $(STAMP) ## Measure sparse kernels and networks (an hour; accuracy takes hours, HWCOMP_CIFAR10 must name the data)
 	$(BIN)/python benchmarks/sparse_kernels.py
 	$(BIN)/python benchmarks/sparse_networks.py
+	$(BIN)/python benchmarks/sparse_sizes.py
 	$(BIN)/python benchmarks/tvm_networks.py
+	$(BIN)/python benchmarks/segments.py
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/sparse_arm.py
 	$(BIN)/python benchmarks/sparse_accuracy.py
