@@ -156,10 +156,15 @@ def train_batches(workload: Workload) -> Iterable[Any]:
         InputError: there are none.
     """
     batches = _batches(workload, "train_data")
+    if batches is None and workload.train_data is not None:
+        raise InputError(
+            "The method trains the network, and train_data gives None: what it reads is probably missing; it must give "
+            "batches (inputs, targets)."
+        )
     if batches is None:
         raise InputError(
-            "Methods that remove channels train the network; define train_data() in the model's file, a function "
-            "that gives batches (inputs, targets)."
+            "The method trains the network; define train_data() in the model's file, a function that gives batches "
+            "(inputs, targets)."
         )
     return batches
 

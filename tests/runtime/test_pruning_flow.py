@@ -140,7 +140,7 @@ def test_bad_options_are_told_in_one_sentence(cli: Any, options: tuple[object, .
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (SOURCE.replace("return batches(6, 0)", "return None"), "define train_data()"),
+        (SOURCE.replace("return batches(6, 0)", "return None"), "train_data gives None"),
         (SOURCE.replace("return batches(6, 0)", "return iter(())"), "train_data"),
         (SOURCE.replace("randint(0, 2", "randint(5, 7"), "label"),
     ],
