@@ -1,7 +1,7 @@
 """What a report says of a search: how near its budget it ended, what came of the contest, and the front."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 from hwcomp.manifest import EntryReport, LatencyUs, Manifest
@@ -80,7 +80,13 @@ def verdict(manifest: Manifest) -> Verdict | None:
     if not searched.metrics or not rivals:
         evidence = "without labels there is no metric to compare by; what the search found is taken"
         return Verdict(result="not decided", evidence=evidence)
-    return _compared(searched, max(rivals, key=lambda entry: mean(entry.metrics)), manifest)
+    found = _compared(searched, max(rivals, key=lambda entry: mean(entry.metrics)), manifest)
+    first = max(mean(entry.metrics) for entry in (searched, *rivals))
+    faster = [entry for entry in manifest.contest if entry.chosen and entry.metrics and mean(entry.metrics) < first]
+    if not faster:
+        return found
+    taken = f"{_quoted(faster[0])} is taken, as good within the spread and faster"
+    return replace(found, evidence=taken if found.evidence == _taken(manifest) else f"{found.evidence}; {taken}")
 
 
 def _compared(searched: EntryReport, rival: EntryReport, manifest: Manifest) -> Verdict:

@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 from hwcomp.contest import Contest
-from hwcomp.contestant import Contestant
+from hwcomp.contestant import Contestant, winner
 from hwcomp.draft import Drafted
 from hwcomp.job import Job
 from hwcomp.proposal_notes import described
 from hwcomp.search.differentiable import METHOD, Searched, SearchTask
-from hwcomp.search.records import SEARCHED
 from hwcomp.search.shrunk import Precision, Shrunk, joined
 
 
@@ -23,19 +22,19 @@ def winner_of(job: Job, task: SearchTask, searched: Searched, contest: Contest) 
         return None
     seeds = range(seed, seed + (options.seeds if options.controls else 1))
     trained = [_trained(job, one, contest, seeds) for one in entered]
-    winner = max(trained, key=lambda one: (one.score, one.name == SEARCHED))
-    best = winner.best
+    taken = winner(trained)
+    best = taken.best
     shrunk = Shrunk(
         network=best.network,
-        widths=winner.configuration.widths,
+        widths=taken.configuration.widths,
         history=joined(searched.history, best.history),
         notes=searched.left_out,
         precision=Precision(assignment=best.assignment, params=best.params),
         budget=contest.budget,
-        contest=tuple(one.entry(chosen=one is winner) for one in trained),
+        contest=tuple(one.entry(chosen=one is taken) for one in trained),
         search=searched.records,
     )
-    return described(job, task.groups, task.joint.multiple, shrunk, f"{contest.budget}, {winner.name}")
+    return described(job, task.groups, task.joint.multiple, shrunk, f"{contest.budget}, {taken.name}")
 
 
 def draft_of(shrunk: Shrunk) -> Drafted:

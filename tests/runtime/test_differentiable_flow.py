@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path, brief: tuple[Comma
 
 @pytest.mark.slow
 def test_controls_compete_at_the_same_latency(search: Command) -> None:
-    """Whoever has the best mean over the seeds is taken, and the report says so if it is not the search."""
+    """The best mean over the seeds is taken, or what is as good and faster; the report says which that is."""
     manifest = search.compile("--speedup", "2.5x", "--epochs", 2, "--controls", "--seeds", 2)
     contest = {entry["name"]: entry for entry in manifest["contest"]}
     assert set(contest) >= {"searched", "homogeneous", "random 1", "random 2"}
@@ -124,7 +125,9 @@ def test_controls_compete_at_the_same_latency(search: Command) -> None:
     assert all(len(entry["metrics"]) == 2 for entry in contest.values())
     means = {name: sum(entry["metrics"]) / 2 for name, entry in contest.items()}
     (chosen,) = (name for name, entry in contest.items() if entry["chosen"])
-    assert means[chosen] == max(means.values())
+    best = max(means, key=lambda name: means[name])
+    assert means[chosen] >= means[best] - stdev(contest[best]["metrics"])
+    assert means[chosen] == means[best] or contest[chosen]["speedup"] > contest[best]["speedup"]
     told = str(verdict(Manifest.model_validate(manifest)))
     assert chosen == "searched" or f"'{chosen}'" in told, told
     assert manifest["speedup"] == pytest.approx(contest[chosen]["speedup"])

@@ -14,7 +14,7 @@ from torch import nn
 from hwcomp.config import Budget
 from hwcomp.console import Reporter
 from hwcomp.contest import POST_TRAINING, Contest
-from hwcomp.contestant import Contestant
+from hwcomp.contestant import Contestant, winner
 from hwcomp.draft import Drafted
 from hwcomp.errors import InputError
 from hwcomp.fitting import DRAFTS, MARGIN
@@ -308,13 +308,33 @@ def test_the_draft_of_a_proposal_is_that_of_its_winner(tmp_path: Path) -> None:
     assert draft_of(shrunk) == Drafted(latency_us=chosen.latency_us, speedup=chosen.speedup)
 
 
-def test_a_contestant_tells_how_it_did() -> None:
-    found = Contestant(
-        name="random 1",
+def contestant(name: str, speedup: float, *metrics: float) -> Contestant:
+    realised: Any = tuple(SimpleNamespace(metric=metric) for metric in metrics)
+    return Contestant(
+        name=name,
         configuration=Configuration(assignment={}, widths={}, predicted_us=1e3),
-        drafted=Drafted(latency_us=2500.0, speedup=1.5),
-        realised=tuple(SimpleNamespace(metric=metric) for metric in (70.0, 74.0, 72.0)),
+        drafted=Drafted(latency_us=3750.0 / speedup, speedup=speedup),
+        realised=realised,
     )
+
+
+def test_a_lead_by_chance_is_worth_less_than_speed() -> None:
+    """The best mean is taken, unless another one is as good within the best one's spread and clearly faster."""
+    best = contestant("random 1", 1.5, 71.0, 73.0, 72.0)
+    as_good, worse = contestant("homogeneous", 1.9, 71.2, 71.1, 71.3), contestant(SEARCHED, 2.5, 70.8, 70.9, 70.9)
+    assert winner([worse, as_good, best]) is as_good
+    assert winner([worse, best]) is best
+    hardly = contestant("homogeneous", 1.55, 71.9, 71.9, 71.9)
+    assert winner([hardly, best]) is best
+    faster_still = contestant(SEARCHED, 2.0, 71.5, 71.5, 71.5)
+    assert winner([best, as_good, faster_still]) is faster_still
+    assert winner([contestant("random 1", 1.5, 72.0), contestant(SEARCHED, 1.9, 71.9)]).name == "random 1"
+    assert winner([contestant("random 1", 1.5, 72.0), contestant(SEARCHED, 1.5, 72.0)]).name == SEARCHED
+    assert winner([contestant("random 1", 1.5), contestant(SEARCHED, 1.5)]).name == SEARCHED
+
+
+def test_a_contestant_tells_how_it_did() -> None:
+    found = contestant("random 1", 1.5, 70.0, 74.0, 72.0)
     assert str(found) == "random 1: 2.5 ms, 1.50x, metric on validation samples 72.00 +- 2.00"
     assert found.best.metric == 74
     assert found.entry(chosen=True).metrics == (70.0, 74.0, 72.0)
