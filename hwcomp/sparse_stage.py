@@ -35,7 +35,7 @@ def with_sparse_layers(job: Job, groups: Groups, joint: JointTable) -> JointTabl
         return joint
     stage, space = job.reporter.stage("Sparse"), joint.table.space
     if not job.target.sparse:
-        stage.done(f"'{job.target.name}' has no kernels that leave out weights of a layer of the search: all stay")
+        stage.done(f"there are no kernels that leave out weights on '{job.target.name}': every layer keeps all of them")
         return joint
     device = device_for(job.target, job.config)
     place: AbstractContextManager[object] = nullcontext() if device is None else device
