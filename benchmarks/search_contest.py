@@ -35,26 +35,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--sparse", action="store_true", help="let layers compute with a part of their weights")
     parser.add_argument("--fixed-widths", action="store_true", help="keep all channels: search precision alone")
-    parser.add_argument("--no-controls", action="store_true", help="train the searched configuration alone")
-    parser.add_argument("--search-share", type=float, default=0.5)
     parser.add_argument("--precision", default="bf16", choices=("no", "bf16"))
     options = parser.parse_args()
     if "HWCOMP_CIFAR10" not in os.environ:
         parser.error("HWCOMP_CIFAR10 is not set: point it at the archive (see examples/cifar10/README.md)")
-    kinds = {"sparse": options.sparse, "precision": options.fixed_widths, "alone": options.no_controls}
+    kinds = {"sparse": options.sparse, "precision": options.fixed_widths}
     name = "_".join(["search", options.model, *(kind for kind, is_so in kinds.items() if is_so)])
-    searching = SearchOptions(
-        controls=not options.no_controls,
-        search_share=options.search_share,
-        sparse=options.sparse,
-        fixed_widths=options.fixed_widths,
-        **({} if options.no_controls else {"seeds": options.seeds}),
-    )
     config = CompileConfig(
         budget=Speedup(options.speedup),
         method="differentiable",
         shrinking=Shrinking(epochs=options.epochs, precision=options.precision),
-        searching=searching,
+        searching=SearchOptions(
+            controls=True, seeds=options.seeds, sparse=options.sparse, fixed_widths=options.fixed_widths
+        ),
         threads=options.threads,
         out=Path(ROOT / "build" / name),
         force=True,
