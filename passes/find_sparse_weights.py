@@ -22,7 +22,8 @@ from hwcomp.target import Gpu, Target
 MOST = 0.7
 """Density above which no kernel is faster than the dense one; see docs/sparsity.md."""
 
-TWO_OF_FOUR = Sparse(density=0.5, group=4)
+GROUP = 4
+TWO_OF_FOUR = Sparse(density=0.5, group=GROUP)
 """The zeros that tensor cores can leave out: two of every four neighbouring input channels."""
 
 
@@ -84,7 +85,7 @@ def why_not_on_gpu(gpu: Gpu, weight: Tensor) -> str | None:
     """
     if not gpu.structured_sparsity:
         return f"the tensor cores of the {gpu.name} leave out none"
-    if weight.shape[1] % (TWO_OF_FOUR.group or 1) or bool((weight * (1 - pattern_mask(weight, TWO_OF_FOUR))).any()):
+    if weight.shape[1] % GROUP or bool((weight * (1 - pattern_mask(weight, TWO_OF_FOUR))).any()):
         return "GPUs leave out zeros only where every four neighbouring input channels have two; prune to 2of4 for that"
     if gpu.provider != "tensorrt":
         return "ONNX Runtime's CUDA provider has no kernels for that; TensorRT has (provider in the target's file)"
