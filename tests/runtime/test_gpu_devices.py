@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from archives import write_archive
 from onnx import TensorProto, helper, numpy_helper
@@ -322,6 +323,29 @@ def test_a_fall_back_to_the_processor_is_seen_in_the_profile(driver: Driver, ope
     sentence = refusal(DeviceError, asks[verb])
     assert "ran a/MatMul, b/Op on the processor, not with CUDAExecutionProvider" in sentence
     assert "hwcomp[gpu]" in sentence
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_tensorrt_may_leave_out_zeros(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    """What a session is opened with, where a stand-in says that all providers are there."""
+    given: dict[str, Any] = {}
+
+    class Session:
+        def __init__(self, source: Any, options: Any, *, providers: Any, enable_fallback: int) -> None:
+            given.update(providers)
+            assert not enable_fallback
+
+        def get_providers(self) -> list[str]:
+            return list(given)
+
+    names = [f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU")]
+    monkeypatch.setattr(sessions, "check_provider", lambda _: None)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    open_session(network(), 1, provider=provider)
+    assert list(given) == (names if provider == "tensorrt" else names[1:])
+    assert provider == "cuda" or given[names[0]] == {"trt_sparsity_enable": "1"}
+    assert given["CUDAExecutionProvider"] == {}
 
 
 def event(name: str, op: str, provider: str, *types: str) -> dict[str, Any]:
