@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from hwcomp.errors import InputError
 from hwcomp.ops import SAME_VALUES, is_float, op_of
 from hwcomp.program import Inputs, Program
-from hwcomp.quantizer import HARD_KNEE, LIMITS, QuantParams, activation_params, hard_knee_params
+from hwcomp.quantizer import HARD_KNEE, SYMMETRIC, QuantParams, activation_params, fake_quantize, hard_knee_params
 
 RangeMethod = Literal["minmax", "percentile", "mse"]
 
@@ -88,7 +88,7 @@ def activation_ranges(
     """Return the parameters of every float tensor, by node name.
 
     Tensors that hold only values of another one (reshapes, maximum pooling) share its parameters; the input of a
-    hard-swish or hard-sigmoid ends at -3, below which both are 0.
+    hard-swish or hard-sigmoid ends at -3, below which both are 0, unless the format is symmetric.
     """
     params: dict[str, QuantParams] = {}
     for node in program.nodes:
@@ -100,7 +100,9 @@ def activation_ranges(
             continue
         readers = {op_of(user) for user in node.users}
         low, high = value_range(seen[node.name], method, dtype)
-        if readers == {"hardswish"} and len(node.users) == 1:
+        if dtype in SYMMETRIC:
+            params[node.name] = activation_params(low, high, dtype)
+        elif readers == {"hardswish"} and len(node.users) == 1:
             params[node.name] = hard_knee_params(high, dtype)
         elif readers == {"hardsigmoid"} and len(node.users) == 1:
             params[node.name] = hard_knee_params(HARD_KNEE, dtype)
@@ -124,6 +126,4 @@ def value_range(seen: Observation, method: RangeMethod, dtype: str) -> tuple[flo
 
 def _squared_error(seen: Observation, ratio: float, dtype: str) -> float:
     params = activation_params(seen.low * ratio, seen.high * ratio, dtype)
-    low, high = LIMITS[dtype]
-    rounded = torch.fake_quantize_per_tensor_affine(seen.sample, params.scale, params.zero_point, low, high)
-    return float((rounded - seen.sample).square().mean())
+    return float((fake_quantize(seen.sample, params) - seen.sample).square().mean())

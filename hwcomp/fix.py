@@ -15,14 +15,16 @@ from hwcomp.choice import Choice
 from hwcomp.ops import WEIGHTED, anchor, module_of, op_of
 from hwcomp.program import Program, finish, fresh_name
 from hwcomp.quantizer import (
+    SYMMETRIC,
     QuantParams,
     QuantWeight,
     bias_correction,
     fake_quantize,
     quantize_blocks,
+    quantize_float8,
     quantize_per_channel,
 )
-from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
+from hwcomp.scheme import FLOAT, FP8, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
 from hwcomp.space import Assignment
 from hwcomp.sparsity import operator_with_zeros
 
@@ -43,6 +45,11 @@ class QuantPlan:
     assignment: Mapping[str, str]
     tensors: Mapping[str, QuantParams]
     weights: Mapping[str, QuantWeight]
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether 0 stands for 0 in all tensors, and biases stay float."""
+        return any(params.dtype in SYMMETRIC for params in self.tensors.values())
 
 
 def plan(
@@ -88,11 +95,13 @@ def quantize_weight(node: fx.Node, scheme: str, source: Observation | None, weig
     assert isinstance(weight, Tensor)
     quant = QUANTS[scheme]
     assert quant.weight_bits is not None
-    if quant.reads_integers:
+    bits = quant.weight_bits
+    if quant is FP8:
+        values, scales = quantize_float8(weight)
+    elif quant.reads_integers:
         bits = min(quant.weight_bits, weight_bits)
         values, scales = quantize_per_channel(weight, bits)
     else:
-        bits = quant.weight_bits
         values, scales = quantize_blocks(weight, bits)
     quantized = QuantWeight(values=values, scales=scales, bits=bits, bias=None)
     corrected = bias.detach().clone() if isinstance(bias, Tensor) else torch.zeros(weight.shape[0])
@@ -102,12 +111,12 @@ def quantize_weight(node: fx.Node, scheme: str, source: Observation | None, weig
 
 
 def _with_integer_bias(weight: QuantWeight, scheme: str, source: QuantParams) -> QuantWeight:
-    """Round the bias to the steps of the accumulator, where integer kernels add it.
+    """Round the bias to the steps of the accumulator, where integer kernels add it; symmetric formats leave it float.
 
     Weights next to nothing (of a channel that was pruned softly, say) would make steps so small that the bias is beyond
     32 bits; such a channel gets larger steps.
     """
-    if not QUANTS[scheme].reads_integers or weight.bias is None:
+    if not QUANTS[scheme].reads_integers or weight.bias is None or source.dtype in SYMMETRIC:
         return weight
     scales = torch.maximum(weight.scales, weight.bias.abs() / (LARGEST_BIAS * source.scale))
     coarser = (weight.scales / scales).view(-1, *[1] * (weight.values.ndim - 1))

@@ -5,18 +5,24 @@ node that makes it; every reader that wants integers, and every reader at all of
 reads behind the pair.
 """
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hwcomp.fix import QuantPlan
 from hwcomp.lowering.integer_activations import EXPANSIONS, name_hardswish
 from hwcomp.lowering.onnx_export import SITE, tensor_values
 from hwcomp.lowering.weight_only import pack_weight_only
-from hwcomp.quantizer import QuantParams, QuantWeight
+from hwcomp.quantizer import FLOAT8, QuantParams, QuantWeight
 from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
 
-NUMPY = {"uint8": np.uint8, "int8": np.int8}
+NUMPY: dict[str, type[np.generic]] = {
+    "uint8": np.uint8, "int8": np.int8, "int8_symmetric": np.int8, "float8": ml_dtypes.float8_e4m3fn,
+}  # fmt: skip
+"""How a format of activations is stored."""
 
 
 def insert_qdq(model: ir.Model, quantization: QuantPlan) -> ir.Model:
@@ -31,7 +37,7 @@ def insert_qdq(model: ir.Model, quantization: QuantPlan) -> ir.Model:
             _quantize_tensor(graph, tensor, values[tensor], params, quantization)
     for node in list(graph):
         site = node.metadata_props.get(SITE, "")
-        if quantization.assignment.get(site, FLOAT) == "int8":
+        if quantization.assignment.get(site, FLOAT) == "int8" and not quantization.is_symmetric:
             _expand_activation(graph, node, site)
         elif node.op_type == "HardSwish":
             name_hardswish(graph, node, site)
@@ -98,27 +104,42 @@ def _quantize_weight(graph: ir.Graph, site: str, scheme: str, weight: QuantWeigh
     if not QUANTS[scheme].reads_integers:
         pack_weight_only(graph, node, site, weight)
         return
-    values, axis = weight.values.numpy(), 0
+    values, axis = _stored(weight.values), 0
     transposed = node.attributes.get("transB")
     if node.op_type == "Gemm" and (transposed is None or not transposed.as_int()):
         values, axis = np.ascontiguousarray(values.T), 1
     scales = weight.scales.numpy().astype(np.float32)
+    if values.dtype == ml_dtypes.float8_e4m3fn:
+        scales = scales[0].reshape(())  # the same for all, which is what kernels take
     inputs = [
         _constant(graph, f"{site}/weight", values),
         _constant(graph, f"{site}/weight_scale", scales),
-        _constant(graph, f"{site}/weight_zero_point", np.zeros(scales.shape, np.int8)),
+        _constant(graph, f"{site}/weight_zero_point", np.zeros(scales.shape, values.dtype)),
     ]
-    dequantize = _named("DequantizeLinear", inputs, f"{site}/weight_dequantize", {"axis": axis})
+    dequantize = _named("DequantizeLinear", inputs, f"{site}/weight_dequantize", {"axis": axis} if scales.ndim else None)
     graph.insert_before(node, dequantize)
     node.replace_input_with(1, dequantize.outputs[0])
 
 
+def _stored(values: Tensor) -> NDArray[np.generic]:
+    """Return a weight's values as an array; NumPy itself knows no float8."""
+    if values.dtype != FLOAT8:
+        return values.numpy()
+    return values.view(torch.uint8).numpy().view(ml_dtypes.float8_e4m3fn)
+
+
 def _set_biases(graph: ir.Graph, quantization: QuantPlan) -> None:
-    """Store biases as 32-bit integers in the accumulator's scale, which integer kernels add for free."""
+    """Store biases as 32-bit integers in the accumulator's scale, which integer kernels add for free.
+
+    Behind a symmetric format they stay float, corrected.
+    """
     for site, weight in quantization.weights.items():
         if not QUANTS[quantization.assignment[site]].reads_integers or weight.bias is None:
             continue
         node = _operator(graph, site)
+        if quantization.is_symmetric:
+            _set_input(node, 2, _constant(graph, f"{site}/bias", weight.bias.numpy().astype(np.float32)))
+            continue
         source = node.inputs[0]
         producer = source.producer() if source is not None else None
         if producer is None or producer.inputs[1] is None or producer.inputs[1].const_value is None:
@@ -132,9 +153,13 @@ def _set_biases(graph: ir.Graph, quantization: QuantPlan) -> None:
         ]
         dequantize = _named("DequantizeLinear", inputs, f"{site}/bias_dequantize", {"axis": 0})
         graph.insert_before(node, dequantize)
-        if len(node.inputs) < 3:
-            node.resize_inputs(3)
-        node.replace_input_with(2, dequantize.outputs[0])
+        _set_input(node, 2, dequantize.outputs[0])
+
+
+def _set_input(node: ir.Node, index: int, value: ir.Value) -> None:
+    if len(node.inputs) <= index:
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
 
 
 def _expand_activation(graph: ir.Graph, node: ir.Node, site: str) -> None:

@@ -31,7 +31,8 @@ from hwcomp.subject import to_bytes
 from hwcomp.tracing import trace
 
 Array = np.ndarray
-TARGETS = {"uint8": "x86_64", "int8": "arm"}
+TARGETS = {"uint8": "x86_64", "int8": "arm", "int8_symmetric": "gpu"}
+WITH_ZERO_POINT = ("int8", "uint8")
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,20 @@ def test_every_kernel_of_the_optimised_graph_has_an_owner(lowered, tmp_path: Pat
             assert owner.name in known, f"{kernel} is said to belong to {owner} ({sorted(nodes)})"
 
 
+def test_a_file_for_tensorrt_has_signed_bytes_around_zero_and_float_biases(lowered) -> None:
+    """TensorRT takes no other zero point than 0, and no biases in integers."""
+    graph = lowered("int8_symmetric").graph.graph
+    pairs = [node for node in graph if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert pairs
+    for node in pairs:
+        zero = node.inputs[2].const_value.numpy()
+        assert zero.dtype == np.int8
+        assert not zero.any()
+    biases = [node.inputs[2] for node in graph if node.op_type in ("Conv", "Gemm") and len(node.inputs) > 2]
+    assert biases
+    assert {bias.const_value.numpy().dtype for bias in biases} == {np.dtype(np.float32)}
+
+
 def test_convolutions_really_run_in_integers(make_network, tmp_path: Path) -> None:
     one = _lowered("chain", make_network("chain"), "uint8")
     open_session(to_bytes(one.graph), 1, str(tmp_path))
@@ -201,7 +216,7 @@ def images(count: int, *shape: int) -> list[tuple[Tensor, ...]]:
     return [(torch.randn(shape),) for _ in range(count)]
 
 
-@pytest.mark.parametrize("activation", sorted(TARGETS))
+@pytest.mark.parametrize("activation", WITH_ZERO_POINT)
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_activations_have_integer_forms(name: str, activation: str) -> None:
     one = lower(Act(ACTIVATIONS[name]()), images(4, 1, 3, 9, 9), activation, "int8")
