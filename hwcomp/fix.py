@@ -21,10 +21,9 @@ from hwcomp.quantizer import (
     bias_correction,
     fake_quantize,
     quantize_blocks,
-    quantize_float8,
     quantize_per_channel,
 )
-from hwcomp.scheme import FLOAT, FP8, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
+from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
 from hwcomp.space import Assignment
 from hwcomp.sparsity import operator_with_zeros
 
@@ -95,13 +94,11 @@ def quantize_weight(node: fx.Node, scheme: str, source: Observation | None, weig
     assert isinstance(weight, Tensor)
     quant = QUANTS[scheme]
     assert quant.weight_bits is not None
-    bits = quant.weight_bits
-    if quant is FP8:
-        values, scales = quantize_float8(weight)
-    elif quant.reads_integers:
+    if quant.reads_integers:
         bits = min(quant.weight_bits, weight_bits)
         values, scales = quantize_per_channel(weight, bits)
     else:
+        bits = quant.weight_bits
         values, scales = quantize_blocks(weight, bits)
     quantized = QuantWeight(values=values, scales=scales, bits=bits, bias=None)
     corrected = bias.detach().clone() if isinstance(bias, Tensor) else torch.zeros(weight.shape[0])

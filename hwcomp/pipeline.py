@@ -26,7 +26,7 @@ from hwcomp.stages import Stages, cache_root
 from hwcomp.summary import summarise_result
 from hwcomp.target import Target, load
 from hwcomp.tracing import trace
-from hwcomp.uniform_flow import compile_uniform
+from hwcomp.uniform.flow import compile_uniform
 from hwcomp.width_timing import within
 from hwcomp.workload import Workload
 
@@ -86,7 +86,7 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
 
 
 def _uniform(job: Job, folder: Path) -> Result:
-    """Compile the network as it is, in one precision throughout; see `hwcomp.uniform_flow`."""
+    """Compile the network as it is, in one precision throughout; see `hwcomp.uniform.flow`."""
     made = compile_uniform(job)
     source = program_files(made.program, job.workload.name)
     manifest = artifact.write(folder, made.content, source, made.manifest, render_html)

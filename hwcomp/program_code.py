@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from hwcomp.fix import FakeQuantize
 from hwcomp.ops import Function, Fused, Slot, module_of
 from hwcomp.program import Program
-from hwcomp.quantizer import FLOAT8, LIMITS
+from hwcomp.quantizer import LIMITS
 
 SHORT_PATHS = (("torch.nn.functional.", "F."), ("torch._C._nn.", "F."), ("torch._C._VariableFunctions.", "torch."))
 
@@ -101,9 +101,6 @@ def _expression(node: fx.Node, names: _Names, modules: dict[str, nn.Module]) -> 
     elif isinstance(module, FakeQuantize):
         p = module.params
         low, high = LIMITS[p.dtype]
-        if p.dtype == "float8":
-            rounded = f"({inputs[0]} / {p.scale!r}).clamp({low}, {high}).to({FLOAT8})"
-            return f"{rounded}.to({inputs[0]}.dtype) * {p.scale!r}"
         return f"torch.fake_quantize_per_tensor_affine({inputs[0]}, {p.scale!r}, {p.zero_point}, {low}, {high})"
     elif isinstance(module, Fused) and isinstance(module[0], Function):
         kind = "relu6" if isinstance(module[1], nn.ReLU6) else "relu"

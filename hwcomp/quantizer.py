@@ -1,9 +1,6 @@
-r"""Number formats of 8 bits: parameters of activations and weights, and the rounding they cause.
+r"""Integer number formats: parameters of activations and weights, and the rounding they cause.
 
 .. math:: q = \mathrm{clip}(\mathrm{round}(x / s) + z, q_{min}, q_{max}), \quad \hat x = s (q - z)
-
-In float8 rounding is to the nearest number of that format (4 bits of exponent, 3 of mantissa, OCP's E4M3), not to the
-nearest integer.
 """
 
 from dataclasses import dataclass
@@ -13,13 +10,11 @@ from torch import Tensor
 
 from hwcomp.scheme import WEIGHT_ONLY_BLOCK
 
-LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int8_symmetric": (-128, 127), "float8": (-448, 448)}
-"""Format of activations -> smallest and largest q."""
+LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int8_symmetric": (-128, 127)}
+"""Format of activations -> smallest and largest integer."""
 
-SYMMETRIC = frozenset({"int8_symmetric", "float8"})
-"""Formats in which q = 0 stands for 0, as TensorRT wants it; what they multiply is added to float biases."""
-
-FLOAT8 = torch.float8_e4m3fn
+SYMMETRIC = frozenset({"int8_symmetric"})
+"""Formats in which the integer 0 stands for 0, as TensorRT wants it; their products are added to float biases."""
 
 SMALLEST_RANGE = 1e-9
 """A tensor whose values span less is taken for zero."""
@@ -34,7 +29,7 @@ class QuantParams:
 
     Attributes:
         scale: s, in units of the tensor.
-        zero_point: z, the q that stands for 0.
+        zero_point: z, the integer that stands for 0.
         dtype: name of the format, see `LIMITS`.
     """
 
@@ -68,20 +63,17 @@ def hard_knee_params(high: float, dtype: str) -> QuantParams:
 
 
 def fake_quantize(x: Tensor, params: QuantParams) -> Tensor:
-    """Return x after rounding to the format and back, any shape."""
+    """Return x after rounding to integers and back, any shape."""
     low, high = LIMITS[params.dtype]
-    if params.dtype == "float8":
-        return (x / params.scale).clamp(low, high).to(FLOAT8).to(x.dtype) * params.scale
     return torch.fake_quantize_per_tensor_affine(x, params.scale, params.zero_point, low, high)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantWeight:
-    """A weight in few bits.
+    """A weight as integers.
 
     Attributes:
-        values: integers around zero (int8), or float8, in the shape of the float weight, output channels first
-            (C_out, ...).
+        values: integers around zero, int8, in the shape of the float weight, output channels first (C_out, ...).
         scales: (C_out,), or (C_out, blocks of `hwcomp.scheme.WEIGHT_ONLY_BLOCK` inputs) for weight-only schemes.
         bits: of each integer.
         bias: corrected float bias (C_out,), or None.
@@ -94,9 +86,9 @@ class QuantWeight:
 
     @property
     def dequantized(self) -> Tensor:
-        """The float weight that the values stand for."""
+        """The float weight that the integers stand for."""
         if self.scales.ndim == 1:
-            return self.values.float() * self.scales.view(-1, *[1] * (self.values.ndim - 1))
+            return self.values * self.scales.view(-1, *[1] * (self.values.ndim - 1))
         repeated = self.scales.repeat_interleave(WEIGHT_ONLY_BLOCK, dim=1)[:, : self.values.shape[1]]
         return self.values * repeated
 
@@ -108,13 +100,6 @@ def quantize_per_channel(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     scales = flat.abs().amax(1).clamp_min(1e-12) / largest
     values = (flat / scales[:, None]).round().clamp(-largest, largest)
     return values.to(torch.int8).view_as(weight), scales
-
-
-def quantize_float8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return float8 values (C_out, ...) of a weight, and its one scale for every output channel (C_out,)."""
-    largest = LIMITS["float8"][1]
-    scale = weight.detach().abs().amax().clamp_min(1e-12) / largest
-    return (weight.detach() / scale).clamp(-largest, largest).to(FLOAT8), scale.expand(weight.shape[0]).clone()
 
 
 def quantize_blocks(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:

@@ -33,13 +33,10 @@ class Quant:
 
 INT8 = Quant(name="int8", weight_bits=8, activation_bits=8, writes_integers=True)
 INT8_FLOAT_OUTPUT = Quant(name="int8_float_output", weight_bits=8, activation_bits=8, writes_integers=False)
-FP8 = Quant(name="fp8", weight_bits=8, activation_bits=8, writes_integers=False)
-"""Numbers of 8 bits with an exponent, see `hwcomp.quantizer`; where others have integers, it has those."""
-
 WEIGHT8 = Quant(name="weight8", weight_bits=8, activation_bits=None, writes_integers=False)
 WEIGHT4 = Quant(name="weight4", weight_bits=4, activation_bits=None, writes_integers=False)
 
-QUANTS = {quant.name: quant for quant in (INT8, INT8_FLOAT_OUTPUT, FP8, WEIGHT8, WEIGHT4)}
+QUANTS = {quant.name: quant for quant in (INT8, INT8_FLOAT_OUTPUT, WEIGHT8, WEIGHT4)}
 
 WEIGHT_ONLY_BLOCK = 32
 """Weights that share one scale in a weight-only scheme, along the input channels."""

@@ -112,7 +112,7 @@ class Target(_Strict):
         isa: instruction sets that matter, as the Linux kernel names them.
         runtime: the runtime that artifacts are lowered for.
         activation: integer type of activations; it decides the speed ("uint8" for VNNI, "int8" for ARM), and whether
-            TensorRT takes it ("int8_symmetric"). "float8" goes with the scheme "fp8".
+            TensorRT takes it ("int8_symmetric").
         weight_bits: 8, or 7 where products of unsigned and signed bytes saturate.
         schemes: scheme -> operators that run in it, besides float, see `hwcomp.ops`.
         sparse: operators that there are sparse kernels for, see `hwcomp.sparse_kernels`.
@@ -127,7 +127,7 @@ class Target(_Strict):
     cpu: str = ""
     isa: tuple[str, ...] = ()
     runtime: Literal["onnxruntime"]
-    activation: Literal["uint8", "int8", "int8_symmetric", "float8"]
+    activation: Literal["uint8", "int8", "int8_symmetric"]
     weight_bits: Literal[7, 8] = 8
     schemes: dict[str, tuple[str, ...]]
     sparse: tuple[str, ...] = ()

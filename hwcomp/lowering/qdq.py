@@ -5,24 +5,18 @@ node that makes it; every reader that wants integers, and every reader at all of
 reads behind the pair.
 """
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from hwcomp.fix import QuantPlan
 from hwcomp.lowering.integer_activations import EXPANSIONS, name_hardswish
 from hwcomp.lowering.onnx_export import SITE, tensor_values
 from hwcomp.lowering.weight_only import pack_weight_only
-from hwcomp.quantizer import FLOAT8, QuantParams, QuantWeight
+from hwcomp.quantizer import QuantParams, QuantWeight
 from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
 
-NUMPY: dict[str, type[np.generic]] = {
-    "uint8": np.uint8, "int8": np.int8, "int8_symmetric": np.int8, "float8": ml_dtypes.float8_e4m3fn,
-}  # fmt: skip
-"""How a format of activations is stored."""
+NUMPY = {"uint8": np.uint8, "int8": np.int8, "int8_symmetric": np.int8}
 
 
 def insert_qdq(model: ir.Model, quantization: QuantPlan) -> ir.Model:
@@ -104,28 +98,19 @@ def _quantize_weight(graph: ir.Graph, site: str, scheme: str, weight: QuantWeigh
     if not QUANTS[scheme].reads_integers:
         pack_weight_only(graph, node, site, weight)
         return
-    values, axis = _stored(weight.values), 0
+    values, axis = weight.values.numpy(), 0
     transposed = node.attributes.get("transB")
     if node.op_type == "Gemm" and (transposed is None or not transposed.as_int()):
         values, axis = np.ascontiguousarray(values.T), 1
     scales = weight.scales.numpy().astype(np.float32)
-    if values.dtype == ml_dtypes.float8_e4m3fn:
-        scales = scales[0].reshape(())  # the same for all, which is what kernels take
     inputs = [
         _constant(graph, f"{site}/weight", values),
         _constant(graph, f"{site}/weight_scale", scales),
-        _constant(graph, f"{site}/weight_zero_point", np.zeros(scales.shape, values.dtype)),
+        _constant(graph, f"{site}/weight_zero_point", np.zeros(scales.shape, np.int8)),
     ]
-    dequantize = _named("DequantizeLinear", inputs, f"{site}/weight_dequantize", {"axis": axis} if scales.ndim else None)
+    dequantize = _named("DequantizeLinear", inputs, f"{site}/weight_dequantize", {"axis": axis})
     graph.insert_before(node, dequantize)
     node.replace_input_with(1, dequantize.outputs[0])
-
-
-def _stored(values: Tensor) -> NDArray[np.generic]:
-    """Return a weight's values as an array; NumPy itself knows no float8."""
-    if values.dtype != FLOAT8:
-        return values.numpy()
-    return values.view(torch.uint8).numpy().view(ml_dtypes.float8_e4m3fn)
 
 
 def _set_biases(graph: ir.Graph, quantization: QuantPlan) -> None:

@@ -25,8 +25,8 @@ from hwcomp.stages import Stages
 from hwcomp.subject import to_bytes
 from hwcomp.target import load
 from hwcomp.tracing import trace
-from hwcomp.uniform_timing import measure
-from hwcomp.uniform_versions import Version, Versions
+from hwcomp.uniform.timing import measure
+from hwcomp.uniform.versions import Version, Versions
 from hwcomp.workload import Workload
 
 HALF = 2.0**-11

@@ -28,8 +28,8 @@ from hwcomp.manifest import (
 from hwcomp.manifest import Version as VersionReport
 from hwcomp.prepared import plain_file
 from hwcomp.program import Program
-from hwcomp.uniform_timing import Timed, estimate, measure
-from hwcomp.uniform_versions import check_precision, versions
+from hwcomp.uniform.timing import Timed, estimate, measure
+from hwcomp.uniform.versions import check_precision, versions
 
 
 @dataclass(frozen=True, kw_only=True)

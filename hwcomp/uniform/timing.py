@@ -15,7 +15,7 @@ from hwcomp.kernels import kernels_of, search_space
 from hwcomp.lowering.onnxruntime import Array, Feed
 from hwcomp.measurement import Measurement, estimated
 from hwcomp.program import Inputs
-from hwcomp.uniform_versions import NAMES, Version, Versions
+from hwcomp.uniform.versions import NAMES, Version, Versions
 
 ROUNDS = 8
 BASELINE = "baseline"
