@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hwcomp.evaluation import accuracies
+from hwcomp.evaluation import Runner, accuracies
 from hwcomp.fingerprint import environment
 from hwcomp.lowering.onnx_export import export_float
 from hwcomp.program import Program
@@ -76,5 +76,5 @@ def test_accuracy(workload: Workload, network: Program) -> float:
     """Return the accuracy on the test images, of the exported network."""
     assert workload.eval_data is not None
     labelled = samples(workload.eval_data() or [], workload.example_inputs)
-    (score,) = accuracies([to_bytes(export_float(network))], labelled, workload.metric, threads=1)
+    (score,) = accuracies([Runner(to_bytes(export_float(network)), threads=1)], labelled, workload.metric)
     return score

@@ -48,7 +48,7 @@ BLOCKED_EFFICIENCY, SINGLE_EFFICIENCY = 0.95, 0.4
 Measured on x86_64 with 1x1 convolutions (docs/sparsity.md); assumed for other targets.
 """
 
-FLOAT_BITS: dict[Precision, int] = {"float32": 32, "float16": 16}
+FLOAT_BITS: dict[Precision, int] = {"float32": 32, "float16": 16, "bfloat16": 16}
 INTEGER_BITS = 8
 
 HALVES_PER_BYTE = 0.5
@@ -68,7 +68,7 @@ class Roofline:
     Attributes:
         target: whose hardware is assumed.
         threads: how many cores may be used, at most.
-        precision: of what is not in integers; float16 is for GPUs with tensor cores.
+        precision: of what is not in integers; float16 and bfloat16 are for GPUs with tensor cores.
     """
 
     target: Target
@@ -108,7 +108,7 @@ class Roofline:
         # channels to add over, so it stays at the float rate (ONNX Runtime on Zen 4: 46 GOP/s int8, 63 GFLOP/s float).
         if reads_integers(choice) and not facts.depthwise:
             return self.target.hardware.int8_op_per_cycle
-        if self.precision == "float16" and not facts.depthwise:
+        if FLOAT_BITS[self.precision] == 16 and not facts.depthwise:
             return self.target.hardware.int8_op_per_cycle * HALVES_PER_BYTE
         return self.target.hardware.float_flop_per_cycle
 

@@ -92,8 +92,12 @@ def _checked_drop(max_drop: float | None) -> float | None:
     return max_drop
 
 
-Precision = Literal["float32", "float16"]
-"""Number format of products on a GPU; sums, inputs and outputs of the network stay float32."""
+Precision = Literal["float32", "float16", "bfloat16", "int8", "weight8", "weight4"]
+"""Of a whole network on a GPU, whose inputs and outputs stay float32: number format of products, or for the last two
+that of the weights of linear layers, whose products are float16."""
+
+Provider = Literal["cpu", "cuda", "tensorrt"]
+"""What computes a model in ONNX Runtime: the processor, or a GPU by one of two execution providers."""
 
 Method = Literal[
     "post_training",
@@ -202,8 +206,8 @@ class CompileConfig(BaseModel):
         searching: options of the differentiable search.
         device: "local" or "ssh://user@host" to measure on; None for this machine if it is the target, else none.
         runtime: what runs the artifact; auto for the target's own. TVM runs float networks only, with zeros left out.
-        precision: of the whole network on a GPU, nothing in integers; with runtime auto, ONNX Runtime and TVM are
-            compared. None for the precision of each operator to be chosen; with TVM for float32.
+        precision: of the whole network on a GPU; None for the fastest that is accurate enough, by measurement where
+            there is a device. Processors get one for each operator.
         database: of schedules that `hwcomp tune` found; None for the one of this machine, if there is one.
 
     Raises:

@@ -1,6 +1,7 @@
 """What an exported network computes: its outputs, their distance from another's, and its accuracy."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +9,34 @@ import numpy as np
 import torch
 
 from hwcomp.data import joined_targets
+from hwcomp.devices import CPU
 from hwcomp.errors import InputError
 from hwcomp.lowering.onnxruntime import Array
 from hwcomp.program import Inputs
 from hwcomp.sessions import open_model
+from hwcomp.target import usable_cores
 from hwcomp.workload import Metric, located
 
 GROUP = 256
 """Samples that are scored together: metrics get batches of this size."""
 
+VALIDATION_S = 8.0
+"""What the comparison of two networks on held-out samples may take, about."""
+
+FEWEST_VALIDATED = 100
+
 
 class Runner:
-    """Runs an exported network on torch tensors."""
+    """Runs an exported network on torch tensors, here.
 
-    def __init__(self, model: bytes | Path, threads: int) -> None:
-        self.session = open_model(model, threads)
+    Args:
+        model: ONNX file, or library of TVM.
+        threads: of the processor; no more than it has are used.
+        provider: what computes, see `hwcomp.devices.agent.providers`.
+    """
+
+    def __init__(self, model: bytes | Path, threads: int, provider: str = CPU) -> None:
+        self.session = open_model(model, min(threads, usable_cores()), provider)
         self.names = [item.name for item in self.session.get_inputs()]
 
     def __call__(self, inputs: Inputs) -> tuple[Array, ...]:
@@ -54,15 +68,13 @@ def reference_outputs(model: bytes | Path, inputs: Sequence[Inputs]) -> list[tup
 
 
 def accuracies(
-    models: Sequence[bytes | Path],
+    runners: Sequence[Runner],
     labelled: Iterable[tuple[Inputs, Any]],
     metric: Metric,
-    threads: int,
     progress: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """Return the metric of each model over labelled samples, weighted by samples; the data is read once."""
-    runners = [Runner(model, threads) for model in models]
-    scores = [0.0 for _ in models]
+    """Return the metric of each network over labelled samples, weighted by samples; the data is read once."""
+    scores = [0.0 for _ in runners]
     total, group = 0, []
     for sample in labelled:
         group.append(sample)
@@ -73,6 +85,15 @@ def accuracies(
     if group:
         total += _score(runners, group, metric, scores)
     return [score / max(total, 1) for score in scores]
+
+
+def points_lost(
+    before: Runner, after: Runner, labelled: Iterable[tuple[Inputs, Any]], metric: Metric, latency_us: float
+) -> float:
+    """Return how much of the metric a network loses against another, on as many samples as fit `VALIDATION_S`."""
+    count = max(FEWEST_VALIDATED, int(VALIDATION_S * 1e6 / (2 * max(latency_us, 1.0))))
+    first, second = accuracies([before, after], islice(labelled, count), metric)
+    return first - second
 
 
 def _score(runners: Sequence[Runner], group: Sequence[tuple[Inputs, Any]], metric: Metric, scores: list[float]) -> int:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hwcomp.config import Provider
 from hwcomp.measurement import Measurement
 from hwcomp.provenance import Provenance
 
@@ -121,6 +122,22 @@ class EntryReport(_Part):
     chosen: bool
 
 
+class VersionReport(_Part):
+    """The whole network in one precision for one runtime, in microseconds; why it could not be compared, if so.
+
+    ``distance`` is that of its outputs from the float network's, relative to these, ``drop`` the points that it loses
+    on held-out training samples; either is None where it was not looked at.
+    """
+
+    name: str
+    latency_us: float | None = None
+    speedup: float | None = None
+    distance: float | None = None
+    drop: float | None = None
+    taken: bool = False
+    refused: str = ""
+
+
 class PointReport(_Part):
     """One network of a front; it is in the folder ``front/NUMBER`` of the artifact."""
 
@@ -137,15 +154,19 @@ class TargetReport(_Part):
     description: str
     activation: str
     threads: int
-    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    provider: Provider = "cpu"
 
 
 class RuntimeReport(_Part):
-    """The runtime that the artifact is for; the precision of all products, where it is one for all."""
+    """The runtime that the artifact is for; the precision of all products, where it is one for all.
+
+    ``provider_options`` are what ONNX Runtime's provider wants to be given besides the file.
+    """
 
     name: str
     version: str
     precision: str | None = None
+    provider_options: dict[str, str] = {}
 
 
 class ReachReport(_Part):
@@ -179,6 +200,7 @@ class Manifest(_Part):
     training: list[TrainingReport] = []
     search: list[SearchReport] = []
     contest: list[EntryReport] = []
+    versions: list[VersionReport] = []
     front: list[PointReport] = []
     notes: list[str]
     calibration: str

@@ -70,7 +70,7 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
         workload=workload, network=network, original=original, target=target, config=config,
         stages=Stages(cache_root()), reporter=reporter,
     )  # fmt: skip
-    if config.runtime == artifact.TVM or config.precision is not None:
+    if config.runtime == artifact.TVM or config.precision is not None or _is_for_gpu(job):
         return _uniform(job, folder)
     with ExitStack() as benches:
         proposed = proposals(job)
@@ -83,6 +83,11 @@ def compile_workload(workload: Workload, config: CompileConfig, reporter: Report
     if not manifest.budget.met:
         raise BudgetError(_missed(manifest, folder, config), manifest)
     return Result(artifact=folder, report=manifest)
+
+
+def _is_for_gpu(job: Job) -> bool:
+    """Return whether a GPU gets the network as it is: methods that train search for every layer."""
+    return job.target.gpu is not None and job.config.method == "post_training"
 
 
 def _uniform(job: Job, folder: Path) -> Result:

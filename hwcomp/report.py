@@ -13,6 +13,7 @@ from hwcomp.report_facts import format_bytes, format_us, is_shrunk, narrowed, sl
 from hwcomp.report_html import render_html
 from hwcomp.report_search import search_parts
 from hwcomp.report_sites import MAX_ROWS, SHOWN_ROWS, SiteTable, channel_parts
+from hwcomp.report_versions import version_parts
 from hwcomp.stages import write_atomically
 
 __all__ = ["format_bytes", "format_us", "render_terminal", "write_html"]
@@ -35,7 +36,7 @@ def render_terminal(manifest: Manifest, *, all_sites: bool = False) -> Group:
     channels = [Text(), *channel_parts(manifest, all_groups=all_sites)] if narrowed(manifest) else []
     searched = search_parts(manifest, all_epochs=all_sites)
     layers: list[RenderableType] = [SiteTable(manifest=manifest, sites=sites), *more] if manifest.sites else []
-    return Group(*layers, *channels, *searched, Text(), _results(manifest))
+    return Group(*layers, *version_parts(manifest), *channels, *searched, Text(), _results(manifest))
 
 
 def _results(manifest: Manifest) -> Table:

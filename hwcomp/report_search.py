@@ -34,7 +34,7 @@ def search_parts(manifest: Manifest, *, all_epochs: bool = False) -> list[Table 
     return [part for parts in shown if parts for part in (Text(), *parts)]
 
 
-def _table(title: str, *columns: str, text_columns: int = 1) -> Table:
+def empty_table(title: str, *columns: str, text_columns: int = 1) -> Table:
     """Return an empty table of a title and columns, of which the first hold text and the others numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SQUARE)
     for index, name in enumerate(columns):
@@ -48,7 +48,7 @@ def _epochs(manifest: Manifest, *, all_epochs: bool) -> list[Table | Text]:
     has_multiplier = uses_multiplier(manifest)
     title = "Search: expected latency by the table" + ("" if budget_us is None else f", budget {format_us(budget_us)}")
     columns = ["epoch", "expected", *(["of budget"] if budget_us else []), *(["multiplier"] if has_multiplier else [])]
-    table = _table(title, *columns, "entropy", "loss", text_columns=0)
+    table = empty_table(title, *columns, "entropy", "loss", text_columns=0)
     shown = manifest.search if all_epochs else evenly(manifest.search, SHOWN_EPOCHS)
     for record in shown:
         share = [f"{100 * record.expected_us / budget_us:.0f} %"] if budget_us else []
@@ -72,7 +72,7 @@ def _contest(manifest: Manifest) -> list[Table | Text]:
     seeds = max(len(entry.metrics) for entry in manifest.contest)
     metric = [] if decimals is None else [f"metric ({seeds} seed{'s' if seeds > 1 else ''})"]
     title = f"Contest, trained alike; latency {source_of(manifest)}"
-    table = _table(title, "configuration", "latency", "speed-up", *metric, "")
+    table = empty_table(title, "configuration", "latency", "speed-up", *metric, "")
     for entry in manifest.contest:
         score = [] if decimals is None else [score_text(entry, decimals)]
         row = (format_us(entry.latency_us), f"{entry.speedup:.2f}x", *score, "chosen" if entry.chosen else "")
@@ -89,7 +89,7 @@ def _front(manifest: Manifest) -> list[Table | Text]:
     decimals = front_decimals(rows)
     title = f"Front, {source_of(manifest)}"
     columns = ["speed-up", "latency", *(["p10-p90"] if measured else []), *([] if decimals is None else ["accuracy"])]
-    table = _table(title, "number", "folder", *columns, text_columns=2)
+    table = empty_table(title, "number", "folder", *columns, text_columns=2)
     for row in rows:
         spread = [format_spread(row.latency_us)] if measured else []
         known = [] if decimals is None else [format_metric(row.accuracy, decimals)]

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from hwcomp.config import Provider
 from hwcomp.errors import InputError
 from hwcomp.ops import FUNCTIONS, MODULES
 from hwcomp.plugins import names, suggest
@@ -136,7 +137,7 @@ class Target(_Strict):
     local: bool = False
 
     @property
-    def provider(self) -> Literal["cpu", "cuda", "tensorrt"]:
+    def provider(self) -> Provider:
         """What computes: the processor, or the GPU by one of ONNX Runtime's execution providers."""
         return "cpu" if self.gpu is None else self.gpu.provider
 

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
 from hwcomp.config import CompileConfig
@@ -10,7 +9,7 @@ from hwcomp.console import Reporter
 from hwcomp.cost import CostTable
 from hwcomp.data import eval_samples
 from hwcomp.entries import Profile
-from hwcomp.evaluation import accuracies, output_distance, reference_outputs
+from hwcomp.evaluation import Runner, accuracies, output_distance, points_lost, reference_outputs
 from hwcomp.lowering.onnxruntime import Array
 from hwcomp.measurement import Measurement
 from hwcomp.prepared import Prepared
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 DISTANCE_INPUTS = 16
 SENSITIVITY_INPUTS = 8
-VALIDATION_S = 8.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,18 +173,12 @@ class Bench(ABC):
 
     @final
     def drop(self, model: bytes, latency_us: float) -> float | None:
-        """Return the points lost on held-out training samples, as many as fit `VALIDATION_S`; None without labels."""
-        labelled = self.context.prepared.data.validation
-        if not labelled or self.context.config.budget.max_drop is None:
+        """Return the points lost on held-out training samples; None without labels."""
+        context = self.context
+        if not context.prepared.data.validation or context.config.budget.max_drop is None:
             return None
-        count = max(100, int(VALIDATION_S * 1e6 / (2 * max(latency_us, 1.0))))
-        before, after = accuracies(
-            [self.context.prepared.judge, model],
-            islice(labelled, count),
-            self.context.workload.metric,
-            self.context.threads,
-        )
-        return before - after
+        before, after = (Runner(one, context.threads) for one in (context.prepared.judge, model))
+        return points_lost(before, after, context.prepared.data.validation, context.workload.metric, latency_us)
 
     @final
     def accuracy(self, model: bytes) -> Accuracy | None:
@@ -197,8 +189,8 @@ class Bench(ABC):
         prepared, stage = self.context.prepared, self.context.reporter.stage("Evaluate")
         models = [prepared.plain, model] + ([prepared.judge] if prepared.judge is not prepared.plain else [])
         with stage.bar("test data", total=None) as bar:
-            metric, threads = self.context.workload.metric, self.context.threads
-            before, after, *own = accuracies(models, labelled, metric, threads, bar.advance)
+            runners = [Runner(one, self.context.threads) for one in models]
+            before, after, *own = accuracies(runners, labelled, self.context.workload.metric, bar.advance)
         smaller = f", smaller float network {own[0]:.2f}" if own else ""
         stage.done(f"metric on eval_data: float {before:.2f}{smaller}, compiled {after:.2f}")
         return Accuracy(baseline=before, compiled=after, judge=own[0] if own else before)

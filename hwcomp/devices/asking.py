@@ -10,7 +10,8 @@ import numpy as np
 
 from hwcomp.devices import checks
 from hwcomp.devices.agent.providers import CPU
-from hwcomp.devices.agent.wire import PROTOCOL
+from hwcomp.devices.agent.wire import PROTOCOL, Refused
+from hwcomp.devices.agent.wishes import wishes_of
 from hwcomp.devices.base import Device
 from hwcomp.devices.facts import DeviceFacts, parse_facts
 from hwcomp.errors import DeviceError, DeviceMemoryError, LoweringError
@@ -67,26 +68,41 @@ class AskedDevice(Device):
     def _about(self, model: bytes, verb: str, feed: Feed, threads: int, options: Mapping[str, Any]) -> Answer:
         """Ask about a model, which is sent where the agent does not have it."""
         key = hashlib.sha256(model).hexdigest()
-        fields, arrays = self._fields(key, feed, threads, options)
+        provider = self.provider_of(model)
+        fields, arrays = self._fields(key, feed, threads, options, provider)
         for _ in range(SENDINGS):
             header, blobs = self.ask(verb, fields, arrays)
             if header.get("ok") is True or header.get("kind") != "missing":
-                return self._good(verb, (header, blobs))
+                return self._good(verb, (header, blobs), provider)
             self._good("put", self.ask("put", {"sha256": key}, [model]))
         raise self.disbelieved("again and again that it does not have a model it was sent")
 
+    def provider_of(self, model: bytes) -> str:
+        """Return what computes a model there: on a GPU the model may wish for a provider itself.
+
+        Raises:
+            LoweringError: its wish is damaged.
+        """
+        if self.provider == CPU:
+            return CPU
+        try:
+            wishes = wishes_of(model)
+        except Refused as error:
+            raise LoweringError(f"The model cannot be used: {error}.") from error
+        return self.provider if wishes is None else wishes.provider
+
     def _fields(
-        self, key: str, feed: Feed, threads: int, options: Mapping[str, Any]
+        self, key: str, feed: Feed, threads: int, options: Mapping[str, Any], provider: str
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Return the fields of a request about a model, and its inputs; one thread feeds a GPU."""
         described, arrays = describe(feed)
         fields = {"model": key, "feed": described, "threads": threads, **options}
-        if self.provider != CPU:
-            fields |= {"threads": 1, "provider": self.provider}
+        if provider != CPU:
+            fields |= {"threads": 1, "provider": provider}
         return fields, arrays
 
-    def _good(self, verb: str, answer: Answer) -> Answer:
-        """Return an answer that is good news.
+    def _good(self, verb: str, answer: Answer, provider: str = CPU) -> Answer:
+        """Return an answer that is good news, from what was asked to compute.
 
         Raises:
             LoweringError: the model or its inputs are at fault.
@@ -95,8 +111,8 @@ class AskedDevice(Device):
         header, _ = answer
         is_about_model = verb in ("time", "profile", "run")
         if header.get("ok") is True:
-            if is_about_model and self.provider != CPU and header.get("provider") != self.provider:
-                raise self.disbelieved(f"by '{header.get('provider')}', where '{self.provider}' was asked to compute")
+            if is_about_model and provider != CPU and header.get("provider") != provider:
+                raise self.disbelieved(f"by '{header.get('provider')}', where '{provider}' was asked to compute")
             return answer
         said = checks.printable(str(header.get("error", "nothing")))
         where = "" if self.name == "local" else f"On the device '{self.name}': "

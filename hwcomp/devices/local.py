@@ -31,8 +31,9 @@ class LocalDevice(AgentDevice):
     def _about(self, model: bytes, verb: str, feed: Feed, threads: int, options: Mapping[str, Any]) -> Answer:
         """Ask about a model, which is there already: it need not travel, nor be hashed or written to the disk."""
         self._agent.models = {"it": model}
-        fields, arrays = self._fields("it", feed, threads, options)
+        provider = self.provider_of(model)
+        fields, arrays = self._fields("it", feed, threads, options, provider)
         try:
-            return self._good(verb, self.ask(verb, fields, arrays))
+            return self._good(verb, self.ask(verb, fields, arrays), provider)
         finally:
             self._agent.models = {}

@@ -1,9 +1,8 @@
 """The library of operators that a model needs travels inside the model's own bytes.
 
-It is an entry of the model's metadata that is appended to the file. Messages of Protocol Buffers that are written one
-after the other are read as one whose repeated fields are joined (Protocol Buffers documentation, "Encoding"), so the
-model itself is neither parsed nor changed. The entry's value ends with its own length and a mark: the end of a file
-tells whether there is a library, and where. `hwcomp.devices.agent.carried` reads the same, by itself.
+It is an entry of the model's metadata that is appended to the file, see `hwcomp.lowering.metadata`. The entry's value
+ends with its own length and a mark: the end of a file tells whether there is a library, and where.
+`hwcomp.devices.agent.carried` reads the same, by itself.
 """
 
 import atexit
@@ -19,14 +18,12 @@ from functools import cache
 from pathlib import Path
 
 from hwcomp.errors import LoweringError
+from hwcomp.lowering.metadata import with_entry
 
 KEY = b"hwcomp.kernels"
 MARK = b"hwcomp-kernels/1"
 LENGTH_DIGITS = 12
 MAX_BYTES = 2**26
-METADATA_FIELD, KEY_FIELD, VALUE_FIELD = 14, 1, 2
-"""In ``ModelProto``, and in ``StringStringEntryProto`` (onnx.proto)."""
-
 ELF_MACHINES = {"x86_64": 62, "AMD64": 62, "aarch64": 183, "arm64": 183}
 """System V ABI, ``e_machine``."""
 
@@ -41,17 +38,7 @@ def embed(model: bytes, library: bytes) -> bytes:
         raise ValueError("The model carries kernels already")
     text = base64.b64encode(zlib.compress(library, 9))
     value = text + f"{len(text):0{LENGTH_DIGITS}x}".encode() + MARK
-    return model + _field(METADATA_FIELD, _field(KEY_FIELD, KEY) + _field(VALUE_FIELD, value))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """Return a field of bytes, as Protocol Buffers writes it."""
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    groups = [value >> shift & 0x7F for shift in range(0, max(1, value.bit_length()), 7)]
-    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
+    return with_entry(model, KEY, value)
 
 
 def extract(model: bytes | Path) -> bytes | None:

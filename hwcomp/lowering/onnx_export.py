@@ -23,6 +23,9 @@ from hwcomp.ops import Function, filled, module_of, template_of
 from hwcomp.program import OPAQUE, Inputs, Program
 
 OPSET = 20
+WHOLE_ATTENTION_OPSET = 23
+"""The first one in which an attention is one operator."""
+
 SCOPES = "pkg.torch.onnx.name_scopes"
 SITE = "hwcomp.site"
 """Metadata key of an ONNX node: the name of the program's node that it computes a part of."""
@@ -42,13 +45,15 @@ def export_float(program: Program) -> ir.Model:
     return model
 
 
-def export_plain(model: nn.Module, inputs: Inputs, names: Sequence[str], opaque: Sequence[str] = ()) -> ir.Model:
+def export_plain(
+    model: nn.Module, inputs: Inputs, names: Sequence[str], opaque: Sequence[str] = (), opset: int = OPSET
+) -> ir.Model:
     """Export a module as PyTorch's exporter gives it: the float baseline that everything is measured against.
 
     Its inputs get the given names and its outputs those of `export_float`, so that both are fed alike. ``opaque`` names
     modules that only TorchScript can express.
     """
-    exported = _export(model, inputs, opaque)
+    exported = _export(model, inputs, opaque, opset)
     _rename_ends(exported.graph, names)
     return exported
 
@@ -119,13 +124,13 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _export(model: nn.Module, inputs: Inputs, opaque: Sequence[str]) -> ir.Model:
+def _export(model: nn.Module, inputs: Inputs, opaque: Sequence[str], opset: int = OPSET) -> ir.Model:
     """Export by `torch.export`, or with TorchScript where a module is opaque or the first way fails."""
     with _quiet():
         if opaque:
             return _export_scripted(model, inputs, opaque, None)
         try:
-            exported = torch.onnx.export(model.eval(), inputs, dynamo=True, opset_version=OPSET, verbose=False)
+            exported = torch.onnx.export(model.eval(), inputs, dynamo=True, opset_version=opset, verbose=False)
         except Exception as error:  # noqa: BLE001 - the exporter raises anything; TorchScript is tried next
             return _export_scripted(model, inputs, opaque, error)
     assert exported is not None

@@ -1,6 +1,8 @@
-"""The flow of ``--runtime tvm`` and of ``--precision``: a network as it is becomes a file of one precision.
+"""The flow for GPUs, and of ``--runtime tvm``: a network as it is becomes a file of one precision.
 
-Nothing is searched: float32 or float16 throughout, with zeros left out where TVM has kernels for that.
+No layer has a choice of its own: runtimes for GPUs fuse what they like, so that no layer has a latency. The whole
+network is made ready in every precision and for every runtime that the target has, and the fastest is taken that is
+accurate enough.
 """
 
 from collections.abc import Sequence
@@ -10,9 +12,8 @@ from dataclasses import dataclass
 from hwcomp.benches import device_for
 from hwcomp.benches.base import Accuracy
 from hwcomp.config import Budget
-from hwcomp.data import eval_samples
-from hwcomp.devices import LOCAL
-from hwcomp.evaluation import accuracies, reference_outputs
+from hwcomp.default_passes import default_passes
+from hwcomp.devices.base import Device
 from hwcomp.fingerprint import environment
 from hwcomp.fix import fix, plan
 from hwcomp.job import Job
@@ -24,12 +25,16 @@ from hwcomp.manifest import (
     ReachReport,
     RuntimeReport,
     TargetReport,
+    VersionReport,
 )
-from hwcomp.manifest import Version as VersionReport
-from hwcomp.prepared import plain_file
-from hwcomp.program import Program
+from hwcomp.manifest import Version as Numbers
+from hwcomp.prepared import plain_file, prepare_for_search
+from hwcomp.program import Program, run_passes
+from hwcomp.target import Gpu
+from hwcomp.uniform.forms import check_precision, with_weight_only
+from hwcomp.uniform.judging import Judge
 from hwcomp.uniform.timing import Timed, estimate, measure
-from hwcomp.uniform.versions import check_precision, versions
+from hwcomp.uniform.versions import Versions, library_for_processor, versions_for_gpu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class Uniform:
     """A network in one precision, with what was found out about it.
 
     Attributes:
-        program: that it was made from.
+        program: that it was made from, or with the same rounding.
         content: the file.
         manifest: all that is known of it.
     """
@@ -56,24 +61,47 @@ def compile_uniform(job: Job) -> Uniform:
         LoweringError: no runtime can have the network, or there is no compiler or linker for the target.
     """
     check_precision(job)
-    fixed = fix(job.original, plan(job.original, {}, {}, {}))
-    names = [node.name for node in fixed.nodes if node.op == "placeholder"]
-    plain = plain_file(job.workload, fixed, job.stages)
     with device_for(job.target, job.config) or nullcontext() as device:  # one that cannot be used is told first
-        made = versions(job, fixed, plain, timed=device is not None)
-        if device is None:
-            timed = estimate(job, made, fixed.example_inputs)
-        else:
-            feed = {name: x.numpy() for name, x in zip(names, fixed.example_inputs, strict=True)}
-            (expected,) = reference_outputs(plain, [fixed.example_inputs])
-            timed = measure(job, device, made, feed, expected)
-    manifest = _manifest(job, plain, timed, [f"{note.site}: {note.reason}" for note in fixed.notes])
+        if job.target.gpu is None:
+            return _for_processor(job, device)
+        return _for_gpu(job, job.target.gpu, device)
+
+
+def _for_processor(job: Job, device: Device | None) -> Uniform:
+    fixed = fix(job.original, plan(job.original, {}, {}, {}))
+    plain = plain_file(job.workload, fixed, job.stages)
+    made = library_for_processor(job, fixed, plain)
+    judge = Judge.of(job, plain, [fixed.example_inputs])
+    timed = _timed(job, job.original, device, made, judge)
+    return _written(job, judge, timed, fixed, "none: nothing is quantised")
+
+
+def _for_gpu(job: Job, gpu: Gpu, device: Device | None) -> Uniform:
+    program = run_passes(job.network, default_passes(with_weight_only(job.target)))
+    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter)
+    made = versions_for_gpu(job, gpu, prepared.fixed({}), prepared, timed=device is not None)
+    judge = Judge.of(job, prepared.plain, prepared.data.inputs, prepared.data.validation)
+    timed = _timed(job, program, device, made, judge)
+    assignment = timed.version.assignment
+    source = prepared.data.source if assignment else "none: nothing is quantised"
+    return _written(job, judge, timed, prepared.fixed(assignment), source)
+
+
+def _timed(job: Job, program: Program, device: Device | None, made: Versions, judge: Judge) -> Timed:
+    if device is None:
+        return estimate(job, program, made, judge)
+    return measure(job, program, device, made, judge)
+
+
+def _written(job: Job, judge: Judge, timed: Timed, fixed: Program, calibration: str) -> Uniform:
+    notes = [f"{note.site}: {note.reason}" for note in fixed.notes]
+    manifest = _manifest(job, judge, timed, notes, calibration)
     return Uniform(program=fixed, content=timed.version.content, manifest=manifest)
 
 
-def _manifest(job: Job, plain: bytes, timed: Timed, notes: Sequence[str]) -> Manifest:
+def _manifest(job: Job, judge: Judge, timed: Timed, notes: Sequence[str], calibration: str) -> Manifest:
     config, target, version = job.config, job.target, timed.version
-    accuracy = _accuracy(job, plain, timed)
+    accuracy = judge.accuracy(version)
     return Manifest(
         name=job.workload.name,
         target=TargetReport(
@@ -81,9 +109,14 @@ def _manifest(job: Job, plain: bytes, timed: Timed, notes: Sequence[str]) -> Man
             description=target.description,
             activation=target.activation,
             threads=job.threads,
-            provider=target.provider,
+            provider=version.provider,
         ),
-        runtime=RuntimeReport(name=version.runtime, version=version.runtime_version, precision=version.precision),
+        runtime=RuntimeReport(
+            name=version.runtime,
+            version=version.runtime_version,
+            precision=version.precision,
+            provider_options={} if version.wishes is None else version.wishes.options(),
+        ),
         method=config.method,
         seed=config.seed,
         budget=BudgetReport(
@@ -92,10 +125,10 @@ def _manifest(job: Job, plain: bytes, timed: Timed, notes: Sequence[str]) -> Man
             max_drop=config.budget.max_drop,
             met=_met(config.budget, timed, accuracy),
         ),
-        baseline=VersionReport(
+        baseline=Numbers(
             latency_us=LatencyUs.of(timed.baseline),
             accuracy=None if accuracy is None else accuracy.baseline,
-            size_bytes=len(plain),
+            size_bytes=len(judge.plain),
         ),
         compiled=Compiled(
             latency_us=LatencyUs.of(timed.compiled),
@@ -114,24 +147,29 @@ def _manifest(job: Job, plain: bytes, timed: Timed, notes: Sequence[str]) -> Man
         ),
         sites=[],
         conversions=[],
+        versions=_versions(timed),
         notes=[*timed.notes, *notes],
-        calibration="none: nothing is quantised",
-        assignment={},
+        calibration=calibration,
+        assignment=dict(version.assignment),
         environment=environment(),
         files={},
     )
 
 
-def _accuracy(job: Job, plain: bytes, timed: Timed) -> Accuracy | None:
-    """Return the metric of both, where the version can be run here."""
-    is_here = job.target.local or job.config.device == LOCAL
-    labelled = eval_samples(job.workload)
-    if labelled is None or not (is_here or timed.version.is_portable):
-        return None
-    models = [plain, timed.version.content]
-    with job.reporter.stage("Evaluate").bar("test data", total=None) as bar:
-        before, after = accuracies(models, labelled, job.workload.metric, job.threads, bar.advance)
-    return Accuracy(baseline=before, compiled=after, judge=before)
+def _versions(timed: Timed) -> list[VersionReport]:
+    """Return what was compared, the fastest first, and then what could not be."""
+    compared = [
+        VersionReport(
+            name=one.version.name,
+            latency_us=one.latency_us,
+            speedup=one.speedup,
+            distance=one.distance,
+            drop=one.drop,
+            taken=one.version.name == timed.version.name,
+        )
+        for one in sorted(timed.judged, key=lambda one: one.latency_us)
+    ]
+    return [*compared, *(VersionReport(name=name, refused=reason) for name, reason in timed.refused.items())]
 
 
 def _met(budget: Budget, timed: Timed, accuracy: Accuracy | None) -> bool:

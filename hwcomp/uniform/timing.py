@@ -8,31 +8,38 @@ import numpy as np
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
-from hwcomp.errors import LoweringError
-from hwcomp.evaluation import distance, reference_outputs
+from hwcomp.errors import DeviceError, LoweringError
 from hwcomp.job import Job
 from hwcomp.kernels import kernels_of, search_space
-from hwcomp.lowering.onnxruntime import Array, Feed
-from hwcomp.measurement import Measurement, estimated
-from hwcomp.program import Inputs
-from hwcomp.uniform.versions import NAMES, Version, Versions
+from hwcomp.measurement import Comparison, Measurement, estimated
+from hwcomp.program import Program
+from hwcomp.uniform.judging import Judge, Judged, take
+from hwcomp.uniform.versions import Version, Versions, captured
 
 ROUNDS = 8
 BASELINE = "baseline"
 
+NEAR_TIE, NEAR_TIE_ON_PAPER = 1.03, 1.25
+"""How many times longer one version may take than another to count as equally fast: measured, and by the roofline."""
+
+WORTH_A_GRAPH = 1.02
+"""Speed-up from which on kernels are started as a CUDA graph, which holds inputs and outputs in place."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """How long the float network takes, and the version that is fastest.
+    """How long the float network takes, and the version that was taken.
 
     Attributes:
-        version: the fastest.
+        version: that was taken.
         baseline: latency of the float network.
         compiled: latency of the version.
         predicted_us: by the roofline; on an emulated core what it counted.
         error: of the prediction, relative.
         distance: of the version's outputs from the float network's, relative; None where it was not run.
         ratios: speed-up in each round; empty if nothing was measured.
+        judged: all versions that were compared.
+        refused: name of a version that could not be compared -> why.
         notes: what is to be known of it.
     """
 
@@ -43,6 +50,8 @@ class Timed:
     error: float
     distance: float | None
     ratios: Sequence[float]
+    judged: Sequence[Judged]
+    refused: dict[str, str]
     notes: Sequence[str]
 
     @property
@@ -51,98 +60,130 @@ class Timed:
         return float(np.median(self.ratios)) if self.ratios else self.baseline.median_us / self.compiled.median_us
 
 
-def estimate(job: Job, made: Versions, inputs: Inputs) -> Timed:
-    """Return what the roofline says of the first version; a file that any processor runs is run, too.
+def estimate(job: Job, program: Program, made: Versions, judge: Judge) -> Timed:
+    """Return the version that the roofline takes for the fastest, of those that are accurate enough here.
 
     Args:
         job: the compilation.
-        made: with a baseline that any processor runs.
-        inputs: for the network.
+        program: with choices, those of the versions among them.
+        made: the versions.
+        judge: of what they compute.
     """
-    first = made.offered[0]
-    moved: float | None = None
-    if first.is_portable:
-        moved = distance(*(reference_outputs(one.content, [inputs]) for one in (made.baseline, first)))
-    baseline_us, _ = _roofline(job, made.baseline)
-    compiled_us, error = _roofline(job, first)
+    baseline_us, error = _roofline(job, program, made.baseline)
+    found = []
+    for version in made.offered:
+        latency_us, _ = _roofline(job, program, version)
+        found.append(
+            Judged(
+                version=version,
+                latency_us=latency_us,
+                speedup=baseline_us / latency_us,
+                distance=judge.moved_here(version),
+            )
+        )
+    taken, judged = take(found, judge, NEAR_TIE_ON_PAPER)
     elsewhere = "emulated" if job.target.gpu is None else "local, beside such a GPU,"
     note = (
-        "Nothing was measured: both latencies are the roofline's, which knows neither runtimes nor zeros; give "
+        "Nothing was measured: all latencies are the roofline's, which knows neither runtimes nor zeros; give "
         f"--device ssh://... or --device {elsewhere} to learn more."
     )
     return Timed(
-        version=first,
+        version=taken.version,
         baseline=estimated(baseline_us, job.threads, "analytic"),
-        compiled=estimated(compiled_us, job.threads, "analytic"),
-        predicted_us=compiled_us,
+        compiled=estimated(taken.latency_us, job.threads, "analytic"),
+        predicted_us=taken.latency_us,
         error=error,
-        distance=moved,
+        distance=taken.distance,
         ratios=[],
-        notes=[note, *made.notes, *first.notes],
+        judged=judged,
+        refused=dict(made.refused),
+        notes=[note, *made.notes, *taken.version.notes],
     )
 
 
-def measure(job: Job, device: Device, made: Versions, feed: Feed, expected: Sequence[Array]) -> Timed:
-    """Time all versions in turn, and return the fastest.
-
-    Args:
-        job: the compilation.
-        device: where.
-        made: what to time.
-        feed: one input, by name.
-        expected: outputs of the float network for it.
+def measure(job: Job, program: Program, device: Device, made: Versions, judge: Judge) -> Timed:
+    """Time all versions in turn, and return the fastest of those that are accurate enough.
 
     Raises:
         LoweringError: the device can run none of them.
     """
-    outputs, notes = _outputs(job, device, made, feed)
-    offered = {version.runtime: version for version in made.offered if version.runtime in outputs}
-    models = {BASELINE: made.baseline.content} | {name: version.content for name, version in offered.items()}
-    stage = job.reporter.stage("Measure")
-    with stage.bar("interleaved runs", total=len(models) * ROUNDS) as bar:
-        compared = compare(device, models, feed, job.threads, ROUNDS, bar.advance)
-    measured = {name: compared.measurement(name) for name in offered}
-    fastest = min(measured, key=lambda name: measured[name].median_us)
-    baseline = compared.measurement(BASELINE)
-    before = f"{NAMES[made.baseline.runtime]}, float32, {baseline.median_us / 1e3:.3f} ms"
-    told = [f"{NAMES[name]} {one.median_us / 1e3:.3f} ms" for name, one in measured.items()]
-    stage.done(", ".join([before, *told]))
-    if len(offered) > 1:
-        notes = [*notes, f"Measured were {' and '.join(told)}; the faster one was taken."]
-    version, compiled = offered[fastest], measured[fastest]
+    moved, refused = _runnable(device, made, judge)
+    offered = [version for version in made.offered if version.name in moved]
+    compared = _compared(job, device, made.baseline, offered, judge)
+    found = [_judged(version, compared, moved[version.name]) for version in offered]
+    taken, judged = take(found, judge, NEAR_TIE)
+    graph, again = _captured(job, device, made.baseline, taken, judge, refused)
+    if graph is not None and again is not None:
+        compared, judged = again, [*judged, graph]
+        taken = graph if graph.speedup >= WORTH_A_GRAPH * again.speedup(taken.version.name) else taken
+    compiled = compared.measurement(taken.version.name)
     is_measured = compiled.provenance == "measured"
-    predicted_us, error = _roofline(job, version) if is_measured else (compiled.median_us, 0.0)
+    predicted_us, error = _roofline(job, program, taken.version) if is_measured else (compiled.median_us, 0.0)
     return Timed(
-        version=version,
-        baseline=baseline,
+        version=taken.version,
+        baseline=compared.measurement(BASELINE),
         compiled=compiled,
         predicted_us=predicted_us,
         error=error,
-        distance=distance([expected], [outputs[fastest]]),
-        ratios=compared.ratios(fastest),
-        notes=[*device.remarks(), *made.notes, *version.notes, *notes],
+        distance=taken.distance,
+        ratios=compared.ratios(taken.version.name),
+        judged=judged,
+        refused=refused,
+        notes=[*device.remarks(), *made.notes, *taken.version.notes],
     )
 
 
-def _outputs(job: Job, device: Device, made: Versions, feed: Feed) -> tuple[dict[str, Sequence[Array]], list[str]]:
-    """Return the outputs of each version that the device can run, and why it cannot run the others."""
-    outputs: dict[str, Sequence[Array]] = {}
-    notes: list[str] = []
+def _runnable(device: Device, made: Versions, judge: Judge) -> tuple[dict[str, float], dict[str, str]]:
+    """Return how far each version that the device can run is off, and why it cannot run the others."""
+    moved: dict[str, float] = {}
+    refused = dict(made.refused)
     for version in made.offered:
         try:
-            outputs[version.runtime] = device.run(version.content, feed, job.threads)
-        except LoweringError as error:  # noqa: PERF203 - the others are tried all the same
+            moved[version.name] = judge.moved_on(device, version)
+        except (LoweringError, DeviceError) as error:  # noqa: PERF203 - the others are tried all the same
             if len(made.offered) == 1:
                 raise
-            notes.append(f"{NAMES[version.runtime]} was not compared: {error}")
-    if not outputs:
-        raise LoweringError(" ".join(notes))
-    return outputs, notes
+            refused[version.name] = str(error)
+    if not moved:
+        raise LoweringError(" ".join(refused.values()))
+    return moved, refused
 
 
-def _roofline(job: Job, version: Version) -> tuple[float, float]:
+def _compared(job: Job, device: Device, baseline: Version, offered: Sequence[Version], judge: Judge) -> Comparison:
+    models = {BASELINE: baseline.content} | {one.name: one.content for one in offered}
+    stage = job.reporter.stage("Measure")
+    with stage.bar("interleaved runs", total=len(models) * ROUNDS) as bar:
+        compared = compare(device, models, judge.feed, job.threads, ROUNDS, bar.advance)
+    stage.done(f"float network ({baseline.name}) {compared.measurement(BASELINE).median_us / 1e3:.3f} ms")
+    for one in offered:
+        stage.done(f"{one.name} {compared.measurement(one.name).median_us / 1e3:.3f} ms")
+    return compared
+
+
+def _judged(version: Version, compared: Comparison, moved: float) -> Judged:
+    latency_us, speedup = compared.measurement(version.name).median_us, compared.speedup(version.name)
+    return Judged(version=version, latency_us=latency_us, speedup=speedup, distance=moved)
+
+
+def _captured(
+    job: Job, device: Device, baseline: Version, taken: Judged, judge: Judge, refused: dict[str, str]
+) -> tuple[Judged | None, Comparison | None]:
+    """Return a version as a CUDA graph, and new times of both; nothing if it is none that can be one."""
+    graph = captured(taken.version)
+    if graph is None:
+        return None, None
+    try:
+        moved = judge.moved_on(device, graph)
+        again = _compared(job, device, baseline, [taken.version, graph], judge)
+    except (LoweringError, DeviceError) as error:
+        refused[graph.name] = str(error)
+        return None, None
+    return _judged(graph, again, moved), again
+
+
+def _roofline(job: Job, program: Program, version: Version) -> tuple[float, float]:
     """Return what the roofline predicts, in microseconds, and its relative error."""
-    space, kernels = search_space(job.original), kernels_of(job.original, job.target.activation)
-    roofline = Roofline(target=job.target, threads=job.threads, precision=version.precision)
-    table = roofline.cost_table(space, kernels)
-    return table.predict_us({}), table.error
+    space, kernels = search_space(program), kernels_of(program, job.target.activation)
+    inside = version.precision if version.precision in ("float32", "bfloat16") else "float16"
+    table = Roofline(target=job.target, threads=job.threads, precision=inside).cost_table(space, kernels)
+    return table.predict_us(version.assignment), table.error

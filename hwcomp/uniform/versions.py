@@ -1,25 +1,33 @@
 """A network as it is, in one precision throughout, made ready for each runtime that may run it on a target."""
 
 import importlib.metadata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hwcomp.artifact import TVM
-from hwcomp.config import Precision
+from hwcomp.config import Precision, Provider
 from hwcomp.devices import LOCAL
+from hwcomp.devices.agent.wishes import Wishes
 from hwcomp.errors import InputError, LoweringError
 from hwcomp.job import Job
 from hwcomp.lowering.halves import in_halves
+from hwcomp.lowering.metadata import with_entry
+from hwcomp.lowering.onnx_export import WHOLE_ATTENTION_OPSET, export_plain
 from hwcomp.lowering.tvm import compile_library
 from hwcomp.lowering.tvm_cuda import GpuLibrary, compile_gpu_library
+from hwcomp.prepared import Prepared
 from hwcomp.program import Program
+from hwcomp.scheme import FLOAT
 from hwcomp.sparse_kernels.tir_build import vectors_of
+from hwcomp.subject import to_bytes
 from hwcomp.target import Gpu
 from hwcomp.tuning.lookup import tuned_for
+from hwcomp.uniform.forms import ONNXRUNTIME, Form, offered
 
-ONNXRUNTIME = "onnxruntime"
 NAMES = {ONNXRUNTIME: "ONNX Runtime", TVM: "TVM"}
 PACKAGES = {ONNXRUNTIME: "onnxruntime", TVM: "apache-tvm"}
+WISHES_KEY = b"hwcomp.wishes"
+NOTHING_FOR_IT = "The network has no operator that has the precision asked for; leave --precision out."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,20 +36,30 @@ class Version:
 
     Attributes:
         runtime: as the manifest names it.
+        provider: what computes, "cpu" for a processor, also where TVM compiled for it.
         content: the file: ONNX, or a library of TVM.
         precision: of products.
+        assignment: site -> scheme, of the sites that are quantised.
+        wishes: how a file is to be run on a GPU.
+        is_checkable: whether a processor that runs the file computes what the target does.
+        what: what else tells it from others.
         notes: what is to be known of it.
     """
 
     runtime: str
-    content: bytes
+    provider: Provider = "cpu"
+    content: bytes = field(repr=False)
     precision: Precision
+    assignment: Mapping[str, str] = field(default_factory=dict)
+    wishes: Wishes | None = None
+    is_checkable: bool = False
+    what: str = ""
     notes: Sequence[str] = ()
 
     @property
-    def is_portable(self) -> bool:
-        """Whether any processor can run it, whatever it is for: an ONNX file."""
-        return self.runtime == ONNXRUNTIME
+    def name(self) -> str:
+        """What people read."""
+        return _name(self.runtime, self.provider, self.precision) + self.what
 
     @property
     def runtime_version(self) -> str:
@@ -56,90 +74,126 @@ class Versions:
     Attributes:
         offered: at least one.
         baseline: the float32 network.
+        refused: name of a version that could not be made -> why.
         notes: what else was found out.
     """
 
     offered: Sequence[Version]
     baseline: Version
+    refused: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
-def check_precision(job: Job) -> None:
-    """Check that the target has the precision that was asked for.
-
-    Raises:
-        InputError: it has not.
-    """
-    asked, gpu = job.config.precision, job.target.gpu
-    if asked is None:
-        return
-    if gpu is None:
-        raise InputError(
-            f"--precision {asked} is for GPUs, and the target '{job.target.name}' is a processor, for which hwcomp "
-            "chooses the precision of each operator: leave it out, or give --target gpu."
-        )
-    if asked not in gpu.precisions:
-        raise InputError(f"The target '{job.target.name}' multiplies in {', '.join(gpu.precisions)}, not in {asked}.")
+def _name(runtime: str, provider: Provider, precision: Precision) -> str:
+    shown = {"cuda": ", CUDA", "tensorrt": ", TensorRT"} if runtime == ONNXRUNTIME else {}
+    return f"{NAMES[runtime]}{shown.get(provider, '')}, {precision}"
 
 
-def versions(job: Job, program: Program, plain: bytes, *, timed: bool) -> Versions:
-    """Lower a program for the runtimes that were asked for.
-
-    Args:
-        job: the compilation.
-        program: without choices.
-        plain: the float network as an ONNX file.
-        timed: whether they will be run.
+def library_for_processor(job: Job, program: Program, plain: bytes) -> Versions:
+    """Compile a program with TVM for a processor.
 
     Raises:
         InputError: the target has no vectors that there are kernels for, or the tuning database is not for it.
-        LoweringError: a runtime cannot have the network, or a compiler or linker for the target is missing.
+        LoweringError: TVM cannot have the network, or a compiler or linker for the target is missing.
     """
-    if job.target.gpu is not None:
-        return _for_gpu(job, job.target.gpu, program, plain, timed=timed)
     vectors, stage = vectors_of(job.target.isa), job.reporter.stage("Compile")
     tuned = tuned_for(vectors, job.threads, job.config.database, is_here=job.target.local or job.config.device == LOCAL)
     with stage.bar(f"TVM, for {vectors.cpu}", total=None):
         content = compile_library(program, vectors, job.threads, job.stages, tuned.plan_of)
     stage.done(f"a library of {_size(content)} for {vectors.triple}, {vectors.cpu}{tuned.told}")
-    return Versions(offered=[Version(runtime=TVM, content=content, precision="float32")], baseline=_onnx(plain))
+    library = Version(runtime=TVM, content=content, precision="float32")
+    return Versions(offered=[library], baseline=Version(runtime=ONNXRUNTIME, content=plain, precision="float32"))
 
 
-def _for_gpu(job: Job, gpu: Gpu, program: Program, plain: bytes, *, timed: bool) -> Versions:
-    """Lower a program for ONNX Runtime, for TVM, or, where they can be compared, for both."""
+def versions_for_gpu(job: Job, gpu: Gpu, program: Program, prepared: Prepared, *, timed: bool) -> Versions:
+    """Make a network ready in every form that was asked for; those that cannot be made are told.
+
+    Args:
+        job: the compilation.
+        gpu: that they are for.
+        program: without choices.
+        prepared: the same with choices, calibrated.
+        timed: whether they will be run.
+
+    Raises:
+        InputError: a database of schedules was given.
+        LoweringError: the network cannot be had in any of the forms.
+    """
     if job.config.database is not None:
         raise InputError(f"--database holds schedules for processors, and the target '{job.target.name}' is a GPU.")
-    precision: Precision = job.config.precision or "float32"
-    runtime = job.config.runtime
-    if runtime == TVM:
-        library = _library(job, gpu, program, precision)
-        if not timed or precision == "float32":
-            return Versions(offered=[library], baseline=library if timed else _onnx(plain))
-        note = "The baseline is the same network as a library of TVM for the GPU in float32."
-        return Versions(offered=[library], baseline=_library(job, gpu, program, "float32"), notes=[note])
-    file = _onnx(plain) if precision == "float32" else _onnx(in_halves(plain), precision)
-    job.reporter.stage("Convert").done(f"an ONNX file of {_size(file.content)}, {precision}")
-    if runtime == ONNXRUNTIME or not timed:
-        return Versions(offered=[file], baseline=_onnx(plain))
-    try:
-        return Versions(offered=[file, _library(job, gpu, program, precision)], baseline=_onnx(plain))
-    except LoweringError as error:
-        return Versions(offered=[file], baseline=_onnx(plain), notes=[f"TVM was not compared: {error}"])
+    made: list[Version] = []
+    refused: dict[str, str] = {}
+    for form in offered(job, gpu, timed=timed):
+        try:
+            version = _library(job, gpu, program, form) if form.runtime == TVM else _file(job, prepared, form)
+        except LoweringError as error:
+            refused[_name(form.runtime, form.provider, form.precision)] = str(error)
+            continue
+        made += [] if version is None else [version]
+    if not made:
+        raise LoweringError(" ".join(refused.values()) or NOTHING_FOR_IT)
+    plain = Version(runtime=ONNXRUNTIME, provider=gpu.provider, content=prepared.plain, precision="float32")
+    if job.config.runtime != TVM or not timed:
+        return Versions(offered=made, baseline=plain, refused=refused)
+    own = next((one for one in made if one.precision == "float32"), None)
+    own = own or _library(job, gpu, program, Form(precision="float32", runtime=TVM))
+    note = "The baseline is the same network as a library of TVM for the GPU in float32."
+    return Versions(offered=made, baseline=own, refused=refused, notes=[note])
 
 
-def _onnx(content: bytes, precision: Precision = "float32") -> Version:
-    return Version(runtime=ONNXRUNTIME, content=content, precision=precision)
+def _file(job: Job, prepared: Prepared, form: Form) -> Version | None:
+    """Return the ONNX file of a form; None if it is no other than that of another form."""
+    assignment = {}
+    if form.scheme != FLOAT:
+        chosen = prepared.space.everywhere(form.scheme)
+        assignment = {site: scheme for site, scheme in chosen.items() if scheme == form.scheme}
+        if not assignment:
+            return None
+        content = prepared.lower(assignment)
+    elif form.attention:
+        inputs, names = job.workload.example_inputs, list(prepared.feed)
+        whole = export_plain(job.workload.model, inputs, names, opset=WHOLE_ATTENTION_OPSET)
+        if not any(node.op_type == "Attention" for node in whole.graph):
+            return None
+        content = to_bytes(whole)
+    else:
+        content = prepared.plain
+    content = in_halves(content) if form.halves else content
+    return Version(
+        runtime=ONNXRUNTIME,
+        provider=form.provider,
+        content=with_entry(content, WISHES_KEY, form.wishes.written()),
+        precision=form.precision,
+        assignment=assignment,
+        wishes=form.wishes,
+        is_checkable=form.shows_its_rounding,
+        what=", attention in one kernel" if form.attention else "",
+    )
 
 
-def _library(job: Job, gpu: Gpu, program: Program, precision: Precision) -> Version:
+def _library(job: Job, gpu: Gpu, program: Program, form: Form) -> Version:
     stage = job.reporter.stage("Compile")
+    precision = form.precision
     with stage.bar(f"TVM, {precision} for {gpu.compute}", total=None):
         library: GpuLibrary = compile_gpu_library(program, gpu.compute, job.target.machine, precision)
     size, kernels = _size(library.content), len(library.kernels)
     stage.done(f"a library of {size} for {gpu.compute}, {precision}, {kernels} kernels")
     graph = f", {library.captured} of them together as a CUDA graph that the first run records"
     note = f"A run starts {kernels} kernels{graph if library.captured else ''}."
-    return Version(runtime=TVM, content=library.content, precision=precision, notes=[note])
+    return Version(runtime=TVM, provider=gpu.provider, content=library.content, precision=precision, notes=[note])
+
+
+def captured(version: Version) -> Version | None:
+    """Return the same version with its kernels started together as a CUDA graph; None if it has none or is one."""
+    if version.wishes is None or version.wishes.graph:
+        return None
+    wishes = Wishes(version.wishes.provider, version.wishes.precisions, graph=True)
+    bare = version.content[: -len(with_entry(b"", WISHES_KEY, version.wishes.written()))]
+    return Version(
+        runtime=version.runtime, provider=version.provider, precision=version.precision, wishes=wishes,
+        content=with_entry(bare, WISHES_KEY, wishes.written()), assignment=version.assignment,
+        is_checkable=version.is_checkable, what=f"{version.what}, as a CUDA graph", notes=version.notes,
+    )  # fmt: skip
 
 
 def _size(content: bytes) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import forked
 import pytest
+from archives import write_archive
+from gpu_stand_ins import Child, Driver, Open
 
 COMMAND = Path(sys.executable).with_name("hwcomp")
 
@@ -117,3 +119,25 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = Cli(tmp_path_factory.mktemp("tiny"))
     command.succeeds("compile", command.write(TINY), "--target", "arm", "--calibration", 2, "--out", "artifact")
     return command.folder / "artifact"
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Driver:
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    return Driver(folder)
+
+
+@pytest.fixture
+def opened(driver: Driver, tmp_path: Path) -> Iterator[Open]:
+    """Open an agent beside the stand-in driver; changes to its modules make further stand-ins."""
+    made: list[Child] = []
+
+    def make(*changes: tuple[str, str], provider: str = "cuda", kind: type[Child] = Child, **environment: str) -> Child:
+        path = write_archive(tmp_path / f"agent{len(made)}.zip", *changes)
+        made.append(kind(path, {**driver.environment, **environment}, provider))
+        return made[-1]
+
+    yield make
+    for device in made:
+        device.close()

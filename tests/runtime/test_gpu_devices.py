@@ -4,18 +4,14 @@ Everything else is real: agents are processes, and models run in ONNX Runtime, w
 """
 
 import json
-import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from archives import write_archive
-from onnx import TensorProto, helper, numpy_helper
+from gpu_stand_ins import FEED, H200, STAND_IN, T4, Child, Driver, Open, Sent, network, refusal
 
 import hwcomp
 from hwcomp.devices.agent import sessions, strays
@@ -24,177 +20,11 @@ from hwcomp.devices.agent.sessions import open_session
 from hwcomp.devices.agent.strays import run_on_processor
 from hwcomp.devices.agent.verbs import Agent
 from hwcomp.devices.asking import describe
-from hwcomp.devices.connection import Connection
-from hwcomp.devices.pipe import PipeDevice
-from hwcomp.devices.ssh import READY, loader
 from hwcomp.devices.steady import Clock
 from hwcomp.devices.throttling import UnthrottledDevice
 from hwcomp.errors import DeviceError, DeviceMemoryError, DeviceThrottled, InputError
 from hwcomp.matching import check_matches
 from hwcomp.target import load
-
-NVML = """
-import json, os
-
-plan = json.loads(open(os.environ["FAKE_NVML"]).read())
-if plan.get("absent"):
-    raise ImportError("no pynvml")
-NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = 1, 0
-
-
-class NVMLError(Exception):
-    pass
-
-
-class Memory:
-    def __init__(self, total):
-        self.total = total
-
-
-def nvmlInit():
-    global plan
-    plan = json.loads(open(os.environ["FAKE_NVML"]).read())
-    if "error" in plan:
-        raise NVMLError(plan["error"])
-
-
-def nvmlSystemGetDriverVersion(): return b"580.95.05"
-def nvmlSystemGetCudaDriverVersion(): return plan.get("cuda", 13000)
-def nvmlDeviceGetCount(): return len(plan["gpus"])
-def nvmlDeviceGetHandleByIndex(number): return plan["gpus"][number]
-def nvmlDeviceGetName(gpu): return gpu["name"]
-def nvmlDeviceGetUUID(gpu): return gpu.get("uuid", "GPU-0")
-def nvmlDeviceGetCudaComputeCapability(gpu): return tuple(gpu.get("compute", (9, 0)))
-def nvmlDeviceGetMemoryInfo(gpu): return Memory(141 * 2**30)
-def nvmlDeviceGetClockInfo(gpu, kind): return gpu.get("clock", 1980)
-def nvmlDeviceGetMaxClockInfo(gpu, kind): return 1980
-def nvmlDeviceGetCurrentClocksThrottleReasons(gpu): return gpu.get("reasons", 1)
-
-
-def nvmlDeviceGetTemperature(gpu, kind):
-    if "temperature" not in gpu:
-        raise NVMLError("Not Supported")
-    return gpu["temperature"]
-"""
-
-SMI = """#!/bin/sh
-if [ -z "$1" ]; then echo "| NVIDIA-SMI 550.54   Driver Version: 550.54   CUDA Version: 12.4 |"; exit 0; fi
-cat "$FAKE_SMI"
-exit "$FAKE_SMI_CODE"
-"""
-
-H200 = {"name": "NVIDIA H200", "uuid": "GPU-aaaa"}
-T4 = {"name": "Tesla T4", "uuid": "GPU-bbbb", "compute": [7, 5]}
-
-STAND_IN = (
-    (
-        'CPU: "CPUExecutionProvider", CUDA: "CUDAExecutionProvider"',
-        'CPU: "AzureExecutionProvider", CUDA: "CPUExecutionProvider"',
-    ),
-    ('_bound(session, feed, "cuda")', '_bound(session, feed, "cpu")'),
-)
-"""What makes ONNX Runtime's processor play the GPU in a copy of the agent."""
-
-
-class Child(PipeDevice):
-    """An agent that is a child of this process."""
-
-    def __init__(self, path: Path, environment: dict[str, str], provider: str = "cuda") -> None:
-        super().__init__("child", provider)
-        self.command = [sys.executable, "-W", "ignore", str(path)]
-        self.environment = environment
-
-    def connect(self) -> Connection:
-        return Connection(self.command, self.environment)
-
-
-class Sent(Child):
-    """An agent that came through a pipe, as over ssh."""
-
-    def connect(self) -> Connection:
-        content = Path(self.command[-1]).read_bytes()
-        connection = Connection([sys.executable, "-W", "ignore", "-c", loader(content)], self.environment)
-        assert connection.skip_to(f"{READY}\n".encode(), 100, 60.0)
-        connection.send(content)
-        return connection
-
-
-class Driver:
-    """A stand-in of NVIDIA's driver, for processes that are started in its environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.plan_path, self.smi_path = folder, folder / "plan.json", folder / "smi.csv"
-        (folder / "pynvml.py").write_text(NVML)
-        self.set(absent=True)
-
-    def set(self, *gpus: dict[str, Any], **plan: object) -> None:
-        self.plan_path.write_text(json.dumps({"gpus": gpus, **plan}))
-
-    def add_smi(self, text: str, code: int = 0) -> None:
-        tool = self.folder / "bin" / "nvidia-smi"
-        tool.parent.mkdir(exist_ok=True)
-        tool.write_text(SMI)
-        tool.chmod(0o755)
-        self.smi_path.write_text(text)
-        self.code = code
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = {
-            "PYTHONPATH": str(self.folder), "FAKE_NVML": str(self.plan_path), "FAKE_SMI": str(self.smi_path),
-            "FAKE_SMI_CODE": str(getattr(self, "code", 0)),
-            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HWCOMP_PATIENCE": "0",
-        }  # fmt: skip
-        return {**{key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}, **own}
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    folder = tmp_path / "driver"
-    folder.mkdir()
-    return Driver(folder)
-
-
-Open = Callable[..., Child]
-
-
-@pytest.fixture
-def opened(driver: Driver, tmp_path: Path) -> Iterator[Open]:
-    """Open an agent beside the stand-in driver; changes to its modules make further stand-ins."""
-    made: list[Child] = []
-
-    def make(*changes: tuple[str, str], provider: str = "cuda", kind: type[Child] = Child, **environment: str) -> Child:
-        path = write_archive(tmp_path / f"agent{len(made)}.zip", *changes)
-        made.append(kind(path, {**driver.environment, **environment}, provider))
-        return made[-1]
-
-    yield make
-    for device in made:
-        device.close()
-
-
-def network() -> bytes:
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
-    w = numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4), "w")
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["m"], name="a/MatMul"),
-        helper.make_node("Softsign", ["m"], ["y"], name="b/Op"),
-    ]
-    graph = helper.make_graph(nodes, "g", [x], [y], [w])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString())
-
-
-FEED = {"x": np.array([[1.0, -2.0, 3.0, -4.0]], np.float32)}
-
-
-def refusal(error: type[Exception], ask: Callable[[], object]) -> str:
-    with pytest.raises(error) as refused:
-        ask()
-    sentence = str(refused.value)
-    assert "\n" not in sentence
-    assert sentence.endswith(".")
-    return sentence
 
 
 def test_what_the_drivers_library_tells(driver: Driver, opened: Open) -> None:
@@ -323,29 +153,6 @@ def test_a_fall_back_to_the_processor_is_seen_in_the_profile(driver: Driver, ope
     sentence = refusal(DeviceError, asks[verb])
     assert "ran a/MatMul, b/Op on the processor, not with CUDAExecutionProvider" in sentence
     assert "hwcomp[gpu]" in sentence
-
-
-@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
-def test_tensorrt_may_leave_out_zeros(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
-    """What a session is opened with, where a stand-in says that all providers are there."""
-    given: dict[str, Any] = {}
-
-    class Session:
-        def __init__(self, source: Any, options: Any, *, providers: Any, enable_fallback: int) -> None:
-            given.update(providers)
-            assert not enable_fallback
-
-        def get_providers(self) -> list[str]:
-            return list(given)
-
-    names = [f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "CPU")]
-    monkeypatch.setattr(sessions, "check_provider", lambda _: None)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    open_session(network(), 1, provider=provider)
-    assert list(given) == (names if provider == "tensorrt" else names[1:])
-    assert provider == "cuda" or given[names[0]] == {"trt_sparsity_enable": "1"}
-    assert given["CUDAExecutionProvider"] == {}
 
 
 def event(name: str, op: str, provider: str, *types: str) -> dict[str, Any]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .captured import Captured
 from .carried import installed, kernels
+from .engines import cache_options
 from .libraries import Library, is_library, signature
 from .providers import CPU, CUDA, PROVIDERS, TENSORRT, check_provider, gpu_trouble
 from .wire import Header, Refused, Source, first_line
+from .wishes import Wishes, wishes_of
 
-OPTIONS = {PROVIDERS[TENSORRT]: {"trt_sparsity_enable": "1"}}
-"""Options of providers: TensorRT may leave out zeros, two in every four weights, where it finds that to be faster."""
+PLACE = "cuda"
+"""Where tensors of a session on a GPU lie, as ONNX Runtime names it."""
 
 KERNEL_SUFFIX = "_kernel_time"
 """What ONNX Runtime adds to a node's name, where its profile tells how long the node's kernel took."""
@@ -47,23 +51,30 @@ def open_session(source: Source, threads: int, folder: str | None = None, provid
             options.register_custom_ops_library(installed(library))
         if provider == CPU:
             return ort.InferenceSession(source, options, providers=[PROVIDERS[CPU]])
-        return _gpu_session(source, options, provider)
+        wishes = wishes_of(source) or Wishes(provider)
+        session = _gpu_session(source, options, provider, wishes, captured=folder is None and wishes.graph)
+        return Captured(session, PLACE) if folder is None and wishes.graph else session
     except Refused:
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own that share no base
         raise gpu_trouble(error) or Refused(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
 
 
-def _gpu_session(source: Source, options: Any, provider: str) -> Any:
+def _gpu_session(source: Source, options: Any, provider: str, wishes: Wishes, *, captured: bool) -> Any:
     """Return a session on a GPU, without ONNX Runtime's habit to go on with the processor if that fails."""
     import onnxruntime as ort  # noqa: PLC0415 - see above
 
     check_provider(provider)
-    wanted = [PROVIDERS[name] for name in (provider, CUDA) if PROVIDERS[name] in ort.get_available_providers()]
-    chosen = [(name, OPTIONS.get(name, {})) for name in dict.fromkeys([*wanted, PROVIDERS[CPU]])]
+    # ONNX Runtime would turn float biases behind Q/DQ pairs into integers, which TensorRT takes no more than CUDA does
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    given = {PROVIDERS[provider]: replace(wishes, provider=provider, graph=captured).options()}
     if provider == TENSORRT:
+        given[PROVIDERS[provider]].update(cache_options(source))
         options.optimized_model_filepath = ""  # what TensorRT compiled cannot be written
-    session = ort.InferenceSession(source, options, providers=chosen, enable_fallback=0)
+    for name in (CUDA, CPU):
+        if PROVIDERS[name] in ort.get_available_providers():
+            given.setdefault(PROVIDERS[name], {})
+    session = ort.InferenceSession(source, options, providers=list(given.items()), enable_fallback=0)
     if PROVIDERS[provider] not in session.get_providers():
         raise Refused(
             f"{PROVIDERS[provider]} of ONNX Runtime {ort.__version__} there did not start, so that the processor would "
@@ -76,11 +87,11 @@ def _gpu_session(source: Source, options: Any, provider: str) -> Any:
 
 def runner(session: Any, feed: Header, provider: str) -> Callable[[], Any]:
     """Return what runs a model once; for a GPU its inputs lie there already, and its outputs stay there."""
-    if isinstance(session, Library):
+    if isinstance(session, (Captured, Library)):
         return session.runner(feed)
     if provider == CPU:
         return lambda: session.run(None, feed)
-    return _bound(session, feed, "cuda")
+    return _bound(session, feed, PLACE)
 
 
 def _bound(session: Any, feed: Header, place: str) -> Callable[[], Any]:
