@@ -13,7 +13,6 @@ import numpy as np
 from hwcomp.design import CONTROL, designed_assignments
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
-from hwcomp.devices.launch import LAUNCH
 from hwcomp.devices.pool import share
 from hwcomp.entries import as_profile, kernel_us
 from hwcomp.lowering.onnxruntime import Owner
@@ -86,8 +85,7 @@ def profile_kernels(
 
 def _launch_rows(device: Device) -> list[KernelRow]:
     """Return the row of what launching costs, where that is an entry of its own."""
-    us = device.launch_us()
-    return [] if us is None else _rows({LAUNCH.key: us}, [], device)
+    return _rows(device.launches_us(), [], device)
 
 
 def _rows(best: Mapping[str, float], rounds: Sequence[Mapping[str, float]], device: Device) -> list[KernelRow]:

@@ -61,12 +61,12 @@ class Device(ABC):
     def close(self) -> None:
         """Let go of the device; it may be called more than once, and from another thread."""
 
-    def launch_us(self) -> float | None:
-        """Return what launching each kernel of a run costs in microseconds; None where that is no cost of its own.
+    def launches_us(self) -> dict[str, float]:
+        """Return what launching each kernel of a run costs in microseconds, by its key in the latency store.
 
-        Raises as `time_block` does.
+        It is empty where launching is no cost of its own. Raises as `time_block` does.
         """
-        return None
+        return {}
 
     def remarks(self) -> list[str]:
         """Return what is to be known of the measurements so far, one sentence each."""

@@ -6,7 +6,8 @@ run launches are queued: the processor is ahead of the GPU, and a kernel takes w
 .. math:: t = \max(l,\; d - w + e)
 
 l: launch, by how much longer a run is per further trivial kernel; d: profiled; w: a trivial kernel, profiled alike;
-e: what a trivial kernel computes. Small networks are bound by l.
+e: what a trivial kernel computes. Small networks are bound by l, which is much smaller where all kernels are started
+together, as a CUDA graph; that is measured in the same way, and is an entry too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,15 @@ from statistics import fmean, median
 import numpy as np
 from onnx import TensorProto, helper
 
+from hwcomp.devices.agent.wishes import Wishes
+from hwcomp.errors import DeviceError, LoweringError
 from hwcomp.kernel import Kernel
+from hwcomp.lowering.metadata import with_wishes
 from hwcomp.lowering.onnxruntime import Feed
 
 LAUNCH = Kernel(op="launch", scheme="float", inputs=((1,),), output=(1,))
-"""The entry of the latency store."""
+LAUNCH_IN_GRAPH = Kernel(op="launch", scheme="float", inputs=((1,),), output=(1,), detail="graph")
+"""The entries of the latency store."""
 
 FEW, MANY = 16, 80
 """Trivial kernels in the networks whose runs are compared."""
@@ -40,10 +45,18 @@ class Launch:
     Attributes:
         queued_us: each kernel of a run in which launches are queued, l.
         waited_us: a trivial kernel for which the processor waits, w.
+        captured_us: each kernel of a CUDA graph; None where there are none.
     """
 
     queued_us: float
     waited_us: float
+    captured_us: float | None = None
+
+    @property
+    def entries_us(self) -> dict[str, float]:
+        """Key in the latency store -> microseconds."""
+        captured = {} if self.captured_us is None else {LAUNCH_IN_GRAPH.key: self.captured_us}
+        return {LAUNCH.key: self.queued_us, **captured}
 
     def in_queue_us(self, profiled_us: float) -> float:
         """Return what a kernel takes in a real run, given what it took while the processor waited for it."""
@@ -61,14 +74,23 @@ def measured_launch(timed: Timed, profiled: Profiled) -> Launch:
         timed: gives the times of whole runs of a network, on one number, in microseconds.
         profiled: likewise the durations of its kernels, by name, the processor waiting for each.
     """
-    many, few = (median(timed(launch_model(count))) for count in (MANY, FEW))
     waited_us = fmean(us for values in profiled(launch_model(MANY)).values() for us in values)
-    return Launch(queued_us=max(0.0, (many - few) / (MANY - FEW)), waited_us=waited_us)
+    try:
+        captured_us = _per_kernel_us(timed, in_graph=True)
+    except (DeviceError, LoweringError):  # the provider captures no graphs
+        captured_us = None
+    return Launch(queued_us=_per_kernel_us(timed), waited_us=waited_us, captured_us=captured_us)
+
+
+def _per_kernel_us(timed: Timed, *, in_graph: bool = False) -> float:
+    """Return by how much longer a run is per further kernel."""
+    many, few = (median(timed(launch_model(count, in_graph=in_graph))) for count in (MANY, FEW))
+    return max(0.0, (many - few) / (MANY - FEW))
 
 
 @cache
-def launch_model(kernels: int) -> bytes:
-    """Return a network of so many kernels one after the other, each on a single number."""
+def launch_model(kernels: int, *, in_graph: bool = False) -> bytes:
+    """Return a network of so many kernels one after the other, each on a single number; perhaps as a CUDA graph."""
     names = ["x", *(f"t{index}" for index in range(1, kernels)), "y"]
     nodes = [
         helper.make_node("Sin", [before], [after], name=f"launch{index}/Sin")
@@ -78,7 +100,8 @@ def launch_model(kernels: int) -> bytes:
     model = helper.make_model(
         helper.make_graph(nodes, "launch", [x], [y]), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
     )
-    return bytes(model.SerializeToString())
+    content = bytes(model.SerializeToString())
+    return with_wishes(content, Wishes(graph=True)) if in_graph else content
 
 
 @cache

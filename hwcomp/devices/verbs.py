@@ -68,9 +68,9 @@ class AgentDevice(AskedDevice):
         except ValueError as error:
             raise self.disbelieved(str(error)) from error
 
-    def launch_us(self) -> float | None:
+    def launches_us(self) -> dict[str, float]:
         """Return what launching each kernel of a run costs in microseconds; the processor's own kernels need none."""
-        return None if self.provider == CPU else self._measured_launch().queued_us
+        return {} if self.provider == CPU else self._measured_launch().entries_us
 
     def _measured_launch(self) -> Launch:
         """Return what launching costs on the GPU, measured once."""

@@ -5,6 +5,10 @@ Messages of Protocol Buffers that are written one after the other are read as on
 the end of the file.
 """
 
+from typing import Protocol
+
+WISHES_KEY = b"hwcomp.wishes"
+
 METADATA_FIELD, KEY_FIELD, VALUE_FIELD = 14, 1, 2
 """In ``ModelProto``, and in ``StringStringEntryProto`` (onnx.proto)."""
 
@@ -12,6 +16,23 @@ METADATA_FIELD, KEY_FIELD, VALUE_FIELD = 14, 1, 2
 def with_entry(model: bytes, key: bytes, value: bytes) -> bytes:
     """Return a model that ends with an entry."""
     return model + _field(METADATA_FIELD, _field(KEY_FIELD, key) + _field(VALUE_FIELD, value))
+
+
+class Wishing(Protocol):
+    """What `hwcomp.devices.agent.wishes` writes."""
+
+    def written(self) -> bytes:
+        """Return what stands at the end of the model."""
+
+
+def with_wishes(model: bytes, wishes: Wishing) -> bytes:
+    """Return a model that says how it is to be run on a GPU."""
+    return with_entry(model, WISHES_KEY, wishes.written())
+
+
+def without_wishes(model: bytes, wishes: Wishing) -> bytes:
+    """Return a model as it was before `with_wishes`."""
+    return model.removesuffix(with_wishes(b"", wishes))
 
 
 def _field(number: int, content: bytes) -> bytes:

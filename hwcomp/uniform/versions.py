@@ -11,7 +11,7 @@ from hwcomp.devices.agent.wishes import Wishes
 from hwcomp.errors import InputError, LoweringError
 from hwcomp.job import Job
 from hwcomp.lowering.halves import in_halves
-from hwcomp.lowering.metadata import with_entry
+from hwcomp.lowering.metadata import with_wishes, without_wishes
 from hwcomp.lowering.onnx_export import WHOLE_ATTENTION_OPSET, export_plain
 from hwcomp.lowering.tvm import compile_library
 from hwcomp.lowering.tvm_cuda import GpuLibrary, compile_gpu_library
@@ -26,7 +26,6 @@ from hwcomp.uniform.forms import ONNXRUNTIME, Form, offered
 
 NAMES = {ONNXRUNTIME: "ONNX Runtime", TVM: "TVM"}
 PACKAGES = {ONNXRUNTIME: "onnxruntime", TVM: "apache-tvm"}
-WISHES_KEY = b"hwcomp.wishes"
 NOTHING_FOR_IT = "The network has no operator that has the precision asked for; leave --precision out."
 
 
@@ -162,7 +161,7 @@ def _file(job: Job, prepared: Prepared, form: Form) -> Version | None:
     return Version(
         runtime=ONNXRUNTIME,
         provider=form.provider,
-        content=with_entry(content, WISHES_KEY, form.wishes.written()),
+        content=with_wishes(content, form.wishes),
         precision=form.precision,
         assignment=assignment,
         wishes=form.wishes,
@@ -188,10 +187,9 @@ def captured(version: Version) -> Version | None:
     if version.wishes is None or version.wishes.graph:
         return None
     wishes = Wishes(version.wishes.provider, version.wishes.precisions, graph=True)
-    bare = version.content[: -len(with_entry(b"", WISHES_KEY, version.wishes.written()))]
     return Version(
         runtime=version.runtime, provider=version.provider, precision=version.precision, wishes=wishes,
-        content=with_entry(bare, WISHES_KEY, wishes.written()), assignment=version.assignment,
+        content=with_wishes(without_wishes(version.content, version.wishes), wishes), assignment=version.assignment,
         is_checkable=version.is_checkable, what=f"{version.what}, as a CUDA graph", notes=version.notes,
     )  # fmt: skip
 

@@ -107,14 +107,10 @@ def test_options_of_cuda_graphs() -> None:
     assert "trt_cuda_graph_enable" not in Wishes("tensorrt").options()
 
 
-WITHOUT_OPTION = ('GRAPHS = {CUDA: "enable_cuda_graph"', 'GRAPHS = {CUDA: "arena_extend_strategy"')
-"""The processor takes no CUDA graphs, but it does take this option, which says nothing here."""
-
-
 def test_a_captured_session_gives_what_a_usual_one_does(driver: Driver, opened: Open) -> None:
     """Inputs and outputs stay in place: a second run must not see the first one's."""
     driver.set(H200)
-    device, other = opened(*STAND_IN, WITHOUT_OPTION), {"x": np.array([[5.0, 1.0, -7.0, 0.5]], np.float32)}
+    device, other = opened(*STAND_IN), {"x": np.array([[5.0, 1.0, -7.0, 0.5]], np.float32)}
     for feed in (FEED, other, FEED):
         (expected,), (found,) = device.run(network(), feed, 1), device.run(wishing(GRAPH), feed, 1)
         np.testing.assert_array_equal(found, expected)
