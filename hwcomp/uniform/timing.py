@@ -8,7 +8,7 @@ import numpy as np
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
-from hwcomp.errors import DeviceError, LoweringError
+from hwcomp.errors import DeviceError, DeviceLost, DeviceThrottled, LoweringError
 from hwcomp.job import Job
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.measurement import Comparison, Measurement, estimated
@@ -21,6 +21,9 @@ BASELINE = "baseline"
 
 NEAR_TIE, NEAR_TIE_ON_PAPER = 1.03, 1.25
 """How many times longer one version may take than another to count as equally fast: measured, and by the roofline."""
+
+GONE = (DeviceLost, DeviceThrottled)
+"""What concerns the device, and not one version: no other can be measured there either."""
 
 WORTH_A_GRAPH = 1.02
 """Speed-up from which on kernels are started as a CUDA graph, which holds inputs and outputs in place."""
@@ -140,7 +143,9 @@ def _runnable(device: Device, made: Versions, judge: Judge) -> tuple[dict[str, f
     for version in made.offered:
         try:
             moved[version.name] = judge.moved_on(device, version)
-        except (LoweringError, DeviceError) as error:  # noqa: PERF203 - the others are tried all the same
+        except GONE:  # noqa: PERF203 - the others are tried all the same
+            raise
+        except (LoweringError, DeviceError) as error:
             if len(made.offered) == 1:
                 raise
             refused[version.name] = str(error)
@@ -175,6 +180,8 @@ def _captured(
     try:
         moved = judge.moved_on(device, graph)
         again = _compared(job, device, baseline, [taken.version, graph], judge)
+    except GONE:
+        raise
     except (LoweringError, DeviceError) as error:
         refused[graph.name] = str(error)
         return None, None

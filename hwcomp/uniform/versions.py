@@ -115,7 +115,7 @@ def versions_for_gpu(job: Job, gpu: Gpu, program: Program, prepared: Prepared, *
         timed: whether they will be run.
 
     Raises:
-        InputError: a database of schedules was given.
+        InputError: a database of schedules was given, or no operator has the precision that was asked for.
         LoweringError: the network cannot be had in any of the forms.
     """
     if job.config.database is not None:
@@ -129,8 +129,10 @@ def versions_for_gpu(job: Job, gpu: Gpu, program: Program, prepared: Prepared, *
             refused[_name(form.runtime, form.provider, form.precision)] = str(error)
             continue
         made += [] if version is None else [version]
+    if not made and not refused:
+        raise InputError(NOTHING_FOR_IT)
     if not made:
-        raise LoweringError(" ".join(refused.values()) or NOTHING_FOR_IT)
+        raise LoweringError(" ".join(refused.values()))
     plain = Version(runtime=ONNXRUNTIME, provider=gpu.provider, content=prepared.plain, precision="float32")
     if job.config.runtime != TVM or not timed:
         return Versions(offered=made, baseline=plain, refused=refused)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import forked
+import numpy as np
 import pytest
 from archives import write_archive
 from gpu_stand_ins import Child, Driver, Open
+from ssh_server import PRIVILEGE_SEPARATION, Server, make_python
 
 COMMAND = Path(sys.executable).with_name("hwcomp")
 
@@ -141,3 +143,54 @@ def opened(driver: Driver, tmp_path: Path) -> Iterator[Open]:
     yield make
     for device in made:
         device.close()
+
+
+@pytest.fixture(scope="module")
+def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    made: list[Server] = []
+    is_new = os.getuid() == 0 and not PRIVILEGE_SEPARATION.exists()
+    if is_new:
+        PRIVILEGE_SEPARATION.mkdir(mode=0o755)
+
+    def make(more: str = "") -> Server:
+        made.append(Server(tmp_path_factory.mktemp("server") / "s", more))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+    if is_new:
+        PRIVILEGE_SEPARATION.rmdir()
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Server], Server]:
+    """Make the ssh client use a server's keys."""
+
+    def choose(server: Server, *options: str) -> Server:
+        monkeypatch.setenv("HWCOMP_SSH_OPTIONS", " ".join(["-F", str(server.folder / "client"), *options]))
+        return server
+
+    return choose
+
+
+@pytest.fixture(scope="module")
+def shared(make_server: Callable[..., Server]) -> Server:
+    return make_server()
+
+
+@pytest.fixture
+def server(shared: Server, use: Callable[..., Server]) -> Server:
+    """A server that is running, and that the client knows."""
+    if shared.process is None:
+        shared.start()
+    shared.know(shared.folder / "host.pub")
+    return use(shared)
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with what the agent needs, and nothing else."""
+    ours = Path(np.__file__).parent.parent
+    libraries = [path.name for path in ours.glob("numpy.libs")]
+    return make_python(tmp_path_factory.mktemp("board") / "venv", "numpy", "onnxruntime", *libraries)

@@ -1,0 +1,266 @@
+"""Compiling for a GPU from end to end: every version of a network takes its turn, and the report tells.
+
+The driver is a stand-in, and ONNX Runtime's processor plays the GPU's CUDA provider; see `gpu_stand_ins`.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from archives import write_archive
+from gpu_stand_ins import FEED, H200, STAND_IN, Driver, Open, network, refusal
+from onnx import TensorProto
+from rich.console import Console
+from ssh_server import MISSING, REASON, Server
+from torch import Tensor, nn
+from torch.nn import functional
+
+import hwcomp
+from hwcomp import benches
+from hwcomp.config import CompileConfig, Fastest, Precision
+from hwcomp.devices import open_device
+from hwcomp.devices import ssh as ssh_module
+from hwcomp.devices.agent.wishes import wishes_of
+from hwcomp.devices.throttling import UnthrottledDevice
+from hwcomp.errors import DeviceError, DeviceLost, InputError
+from hwcomp.manifest import Manifest
+from hwcomp.matching import check_matches
+from hwcomp.pipeline import compile_workload
+from hwcomp.report import render_terminal
+from hwcomp.report_html import render_html
+from hwcomp.target import load
+from hwcomp.workload import Workload
+
+SLOW = ("session.run_with_iobinding(binding)", "import time; time.sleep(0.02); session.run_with_iobinding(binding)")
+"""What is no CUDA graph takes longer."""
+
+
+class Attention(nn.Module):
+    """A linear layer, an attention, and another linear layer; most weights are in linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).view(2, 6, 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(q, k, v)
+        result: Tensor = self.out(mixed.transpose(1, 2).reshape(2, 6, 32))
+        return result
+
+
+class Images(nn.Module):
+    """Convolutions, a residual addition and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.fc = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.a(x))
+        result: Tensor = self.fc((y + self.b(y)).mean((2, 3)))
+        return result
+
+
+NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
+    "attention": (Attention, (2, 6, 32)),
+    "images": (Images, (2, 3, 16, 16)),
+}
+
+
+def workload(name: str, **more: Any) -> Workload:
+    torch.manual_seed(0)
+    kind, shape = NETWORKS[name]
+    return Workload(name=name, model=kind().eval(), example_inputs=(torch.randn(shape),), **more)
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
+    """Compile for a GPU; where one is given, on a device that is opened as it says."""
+    monkeypatch.setenv("HWCOMP_CACHE", str(tmp_path / "cache"))
+
+    def compiled(given: Workload, device: Any = None, **options: Any) -> Manifest:
+        monkeypatch.setattr(benches, "open_device", lambda *_: device())
+        where = {} if device is None else {"device": "ssh://gpu"}
+        budget = options.pop("budget", Fastest(1.0))
+        config = CompileConfig(target="gpu", budget=budget, out=tmp_path / "out", calibration=4, **where, **options)
+        return compile_workload(given, config).report
+
+    return compiled
+
+
+def file_of(tmp_path: Path) -> bytes:
+    return (tmp_path / "out" / "model.onnx").read_bytes()
+
+
+def refusals(manifest: Manifest) -> dict[str, str]:
+    return {version.name: version.refused for version in manifest.versions if version.refused}
+
+
+def test_every_version_takes_its_turn(
+    driver: Driver, opened: Open, compiled: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    driver.set(H200)
+    manifest = compiled(workload("attention"), partial(opened, *STAND_IN, SLOW), runtime="onnxruntime")
+    names = {version.name for version in manifest.versions if not version.refused}
+    cuda = {"float32", "float16", "float16, attention in one kernel", "weight8", "weight4"}
+    assert {f"ONNX Runtime, CUDA, {name}" for name in cuda} <= names
+    assert {f"ONNX Runtime, TensorRT, {name}" for name in ("float16", "bfloat16", "int8")} == set(refusals(manifest))
+    assert all("has no TensorrtExecutionProvider" in reason for reason in refusals(manifest).values())
+    (taken,) = [version for version in manifest.versions if version.taken]
+    assert taken.name.endswith(", as a CUDA graph"), "it is the only one that does not sleep"
+    assert manifest.target.provider == "cuda"
+    assert manifest.runtime.provider_options == {"enable_cuda_graph": "1"}
+    assert taken.latency_us == manifest.compiled.latency_us.median
+    assert manifest.compiled.latency_us.provenance == "measured"
+    wishes = wishes_of(file_of(tmp_path))
+    assert wishes is not None
+    assert wishes.graph
+    for shown in (text_of(manifest), render_html(manifest)):
+        assert "attention in one kernel" in shown
+        assert "not compared" in shown
+
+
+def text_of(manifest: Manifest) -> str:
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(render_terminal(manifest))
+    return captured.get()
+
+
+def test_a_device_that_goes_away_ends_it_with_one_sentence(
+    driver: Driver, opened: Open, compiled: Callable[..., Manifest]
+) -> None:
+    driver.set(H200)
+    gone = ("last_us = 0.0", "import os; os._exit(3)")  # when it is first asked for a time
+    with pytest.raises(DeviceLost) as lost:
+        compiled(workload("images"), partial(opened, *STAND_IN, gone), runtime="onnxruntime")
+    assert str(lost.value).count("child") == 1
+
+
+def test_a_graph_that_is_no_faster_is_not_taken(
+    driver: Driver, opened: Open, compiled: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    """Its inputs and outputs would be held in place for nothing."""
+    driver.set(H200)
+    slow = ("self._session.run_with_iobinding", "import time; time.sleep(0.02); self._session.run_with_iobinding")
+    manifest = compiled(
+        workload("images"), partial(opened, *STAND_IN, slow), precision="float32", runtime="onnxruntime"
+    )
+    assert [version.taken for version in manifest.versions if "CUDA graph" in version.name] == [False]
+    wishes = wishes_of(file_of(tmp_path))
+    assert wishes is not None
+    assert not wishes.graph
+
+
+def test_without_a_device_what_shows_its_rounding_is_compared(compiled: Callable[..., Manifest]) -> None:
+    manifest = compiled(workload("images"))
+    assert {version.name for version in manifest.versions} == {
+        "ONNX Runtime, CUDA, float32", "ONNX Runtime, CUDA, float16", "ONNX Runtime, TensorRT, int8",
+    }  # fmt: skip
+    assert manifest.compiled.latency_us.provenance == "analytic"
+    off = {version.name.rpartition(" ")[2]: version.distance for version in manifest.versions}
+    assert off["float32"] == 0
+    assert 0 < off["float16"] < 0.01
+    assert off["float16"] < off["int8"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("precision", "provider", "types"),
+    [
+        ("float16", "cuda", {TensorProto.FLOAT16}),
+        ("bfloat16", "tensorrt", {TensorProto.FLOAT}),  # TensorRT rounds where that is faster
+        ("int8", "tensorrt", {TensorProto.FLOAT, TensorProto.INT8}),
+        ("weight8", "cuda", {TensorProto.FLOAT16, TensorProto.UINT8}),
+        ("weight4", "cuda", {TensorProto.FLOAT16, TensorProto.UINT8}),
+    ],
+)
+def test_one_precision_for_the_whole_network(
+    precision: Precision, provider: str, types: set[int], compiled: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    """What is in the file, and that it computes about the same, here and with plain ONNX Runtime."""
+    given = workload("images")
+    manifest = compiled(given, precision=precision)
+    assert (manifest.runtime.precision, manifest.target.provider) == (precision, provider)
+    graph = onnx.load_model_from_string(file_of(tmp_path)).graph
+    assert {one.data_type for one in graph.initializer} - {TensorProto.INT64} == types
+    assert ("trt_int8_enable" in manifest.runtime.provider_options) == (precision == "int8")
+    assert ("trt_bf16_enable" in manifest.runtime.provider_options) == (precision == "bfloat16")
+    x = given.example_inputs[0]
+    with torch.no_grad():
+        expected = given.model(x).numpy()
+    plain = onnxruntime.InferenceSession(file_of(tmp_path), providers=["CPUExecutionProvider"])
+    (found,) = plain.run(None, {plain.get_inputs()[0].name: x.numpy()})
+    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
+    loaded = hwcomp.load(tmp_path / "out", provider="cpu")(x)
+    np.testing.assert_allclose(loaded.numpy(), found, atol=1e-5)
+
+
+def test_the_program_has_the_rounding_of_the_file(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
+    compiled(workload("images"), precision="int8")
+    source = (tmp_path / "out" / "program" / "network.py").read_text()
+    assert "fake_quantize_per_tensor_affine" in source
+
+
+def test_a_network_without_what_the_precision_is_for(compiled: Callable[..., Manifest]) -> None:
+    class Convolution(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Conv2d(3, 4, 3))
+
+    given = Workload(name="conv", model=Convolution().eval(), example_inputs=(torch.randn(1, 3, 8, 8),))
+    with pytest.raises(InputError, match="no operator that has the precision asked for"):
+        compiled(given, precision="weight4")
+
+
+def test_what_loses_too_much_is_passed_over(compiled: Callable[..., Manifest]) -> None:
+    """Labels by the network itself; a budget of nothing leaves the float network's own precision."""
+    given = workload("images")
+    x = torch.randn(40, 3, 16, 16)
+    with torch.no_grad():
+        labels = torch.cat([given.model(x[i : i + 2]).argmax(1) for i in range(0, 40, 2)])
+    batches = [(x[i : i + 2], labels[i : i + 2]) for i in range(0, 40, 2)]
+    labelled = workload("images", train_data=lambda: batches, eval_data=lambda: batches)
+    manifest = compiled(labelled, budget=Fastest(0.0))
+    (taken,) = [version for version in manifest.versions if version.taken]
+    assert taken.drop == 0.0
+    assert manifest.compiled.accuracy == manifest.baseline.accuracy == 100.0
+
+
+@pytest.mark.skipif(MISSING, reason=REASON)
+def test_a_gpu_behind_ssh(
+    driver: Driver, server: Server, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real ssh server; what travels is the agent with its stand-ins, which it finds there."""
+    driver.set(H200)
+    provided = 'CPU, CUDA, TENSORRT = "cpu", "cuda", "tensorrt"'
+    there = (
+        f"import os, sys; os.environ['FAKE_NVML'] = {str(driver.plan_path)!r}; "
+        f"sys.path.insert(0, {str(driver.folder)!r}); {provided}"
+    )
+    path = write_archive(tmp_path / "agent.zip", *STAND_IN, (provided, there))
+    monkeypatch.setattr(ssh_module, "archive", path.read_bytes)
+    monkeypatch.setenv("HWCOMP_PATIENCE", "0")
+    with open_device(server.address(python), load("gpu")) as device:
+        assert isinstance(device, UnthrottledDevice)
+        check_matches(device, load("gpu"))
+        assert device.facts().gpus[0].name == "NVIDIA H200"
+        assert len(device.time_block(network(), FEED, 8, runs=9)) == 9
+        assert {owner.name for owner in device.kernel_times(network(), FEED, 8, 7, 1)} == {"a", "b"}
+        (found,) = device.run(network(), FEED, 8)
+        assert found.shape == (1, 4)
+        driver.set({**H200, "reasons": 0x40, "clock": 1200, "temperature": 91})
+        assert "slowed down while measured" in refusal(DeviceError, lambda: device.time_block(network(), FEED, 1))
+    with open_device(server.address(python), load("nvidia_t4")) as other:
+        assert "its GPU is 'NVIDIA H200'" in refusal(InputError, lambda: check_matches(other, load("nvidia_t4")))
+
+
+def test_the_manifest_of_a_gpu_is_read_again(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
+    written = compiled(workload("images"), precision="int8")
+    assert Manifest.model_validate(json.loads((tmp_path / "out" / "manifest.json").read_text())) == written
