@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning bench-search bench-sparse gpu-bundle gpu-tables tables schema clean
+.PHONY: help install demo test test-slow check format lint types imports bench bench-cost bench-pruning bench-search bench-sparse gpu-bundle gpu-placement gpu-tables tables schema clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ bench-sparse: $(STAMP) ## Measure sparse kernels and networks (an hour; accuracy
 
 gpu-bundle: $(STAMP) ## Pack what a GPU machine without network needs to measure everything (docs/gpu.md)
 	$(BIN)/python benchmarks/gpu/build.py
+
+gpu-placement: $(STAMP) ## Ask ONNX Runtime's CUDA provider, without a GPU, where it would run our files (downloads 250 MB)
+	$(BIN)/python benchmarks/gpu/placement.py
 
 gpu-tables: $(STAMP) ## Keep what a bundle measured, RESULTS=its folder, and print the tables
 	$(BIN)/python benchmarks/gpu/gather.py $(RESULTS)

@@ -40,7 +40,11 @@ def compile(  # noqa: A001 - the verb of the field
         str, typer.Option(help="onnxruntime; or tvm: a library of its own, in float, faster the more weights are zero.")
     ] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="Of the whole network on a GPU: float32, or float16 for products of halves.")
+        str | None,
+        typer.Option(
+            help="Of the whole network on a GPU: float32, float16, bfloat16, int8, weight8 or weight4; the fastest that "
+            "is accurate enough if not given."
+        ),
     ] = None,
     database: TuningDatabase = None,
     store: StorePath = None,

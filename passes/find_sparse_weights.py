@@ -72,7 +72,7 @@ def _notes_of_gpu(program: Program, gpu: Gpu) -> Iterator[Note]:
             weight = _weight(node)
             if float((weight != 0).float().mean()) <= MOST:
                 reason = why_not_on_gpu(gpu, weight)
-                told = "TensorRT may leave out its zeros, two in every four: its own timing decides"
+                told = "where TensorRT's version is taken, it may leave out its zeros, two in every four"
                 yield Note(site=node.name, reason=told if reason is None else f"computes with its zeros: {reason}")
 
 
@@ -87,8 +87,6 @@ def why_not_on_gpu(gpu: Gpu, weight: Tensor) -> str | None:
         return f"the tensor cores of the {gpu.name} leave out none"
     if weight.shape[1] % GROUP or bool((weight * (1 - pattern_mask(weight, TWO_OF_FOUR))).any()):
         return "GPUs leave out zeros only where every four neighbouring input channels have two; prune to 2of4 for that"
-    if gpu.provider != "tensorrt":
-        return "ONNX Runtime's CUDA provider has no kernels for that; TensorRT has (provider in the target's file)"
     return None
 
 

@@ -95,6 +95,15 @@ def test_what_tensorrt_is_given() -> None:
     assert len(folders) == 3
 
 
+def test_the_package_of_tensorrt_is_loaded_first(driver: Driver, opened: Open) -> None:
+    """Its libraries lie inside it, and are found once it is imported."""
+    driver.set(H200)
+    (driver.folder / "tensorrt.py").write_text("raise RuntimeError('here it is')\n")
+    has_it = ("if PROVIDERS[provider] not in ort.get_available_providers():", "if False:")
+    with pytest.raises(LoweringError, match="here it is"):
+        opened(has_it, provider="tensorrt").run(network(), FEED, 1)
+
+
 @pytest.mark.usefixtures("all_providers")
 def test_what_cuda_is_given() -> None:
     open_session(network(), 1, provider="cuda")

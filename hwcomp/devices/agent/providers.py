@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.metadata
 import io
 import re
@@ -41,6 +42,9 @@ def check_provider(provider: str) -> None:
             f"{needed}: update the driver, or install an onnxruntime-gpu for CUDA {able.split('.')[0]}",
             "gpu",
         )
+    if provider == TENSORRT:
+        with contextlib.suppress(ImportError):  # its libraries lie in its package, where nothing looks for them
+            importlib.import_module("tensorrt")
     if hasattr(ort, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):  # libraries of CUDA that pip installed are not found otherwise
             ort.preload_dlls()

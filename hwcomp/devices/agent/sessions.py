@@ -79,7 +79,7 @@ def _gpu_session(source: Source, options: Any, provider: str, wishes: Wishes, *,
         raise Refused(
             f"{PROVIDERS[provider]} of ONNX Runtime {ort.__version__} there did not start, so that the processor would "
             "compute: a library of CUDA, cuDNN or TensorRT that it needs is missing; run `pip install "
-            "'onnxruntime-gpu[cuda,cudnn]'` there, for TensorRT `pip install tensorrt`",
+            "'onnxruntime-gpu[cuda,cudnn]'` there, for TensorRT `pip install 'tensorrt-cu13<11'`",
             "gpu",
         )
     return session
