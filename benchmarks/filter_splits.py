@@ -13,13 +13,13 @@ from common import ROOT, save
 
 from hwcomp import target
 from hwcomp.default_passes import default_passes
-from hwcomp.design import INTEGERS
 from hwcomp.devices import open_device
 from hwcomp.devices.base import Device
 from hwcomp.filter_splits import filters_of
 from hwcomp.groups import width_groups
 from hwcomp.kernels import search_space
 from hwcomp.program import run_passes
+from hwcomp.scheme import INT8
 from hwcomp.space import Assignment
 from hwcomp.split_costs import timed_splits, whole_us
 from hwcomp.tracing import trace
@@ -43,7 +43,7 @@ def measure(device: Device, name: str, share: float, threads: int) -> dict[str, 
     rounds = []
     for _ in range(ROUNDS):
         splits = timed_splits(network, space, layers, share, MULTIPLE, timer_of)
-        integers, floats = timer_of(space.everywhere(INTEGERS))(network), timer_of({})(network)
+        integers, floats = timer_of(space.everywhere(INT8.name))(network), timer_of({})(network)
         rounds.append(
             {
                 layer: (costs[0].ratio, whole_us(layer, *floats) / whole_us(layer, *integers))

@@ -15,12 +15,12 @@ from common import ROOT, save
 
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
-from hwcomp.design import INTEGERS
 from hwcomp.devices.control import control_feed, control_model
 from hwcomp.devices.local import LocalDevice
 from hwcomp.devices.steady import FREE
 from hwcomp.pipeline import traced
 from hwcomp.prepared import prepare_for_search
+from hwcomp.scheme import INT8
 from hwcomp.stages import Stages, cache_root
 from hwcomp.target import load
 from hwcomp.workload import load_workload
@@ -37,7 +37,7 @@ def observed(rounds: int) -> list[dict[str, float]]:
     program = traced(workload, target, reporter)
     subject = prepare_for_search(workload, program, target, CompileConfig(), Stages(cache_root()), reporter).subject
     float_model = subject.lower(subject.space.everywhere())
-    int8_model = subject.lower(subject.space.everywhere(INTEGERS))
+    int8_model = subject.lower(subject.space.everywhere(INT8.name))
 
     def timed(model: bytes, feed: Any, threads: int) -> float:
         return float(median(device.time_block(model, feed, threads, RUNS)))

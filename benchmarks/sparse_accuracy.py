@@ -25,14 +25,13 @@ from hwcomp import target
 from hwcomp.compaction import compact
 from hwcomp.config import Shrinking
 from hwcomp.console import Reporter
-from hwcomp.design import INTEGERS
 from hwcomp.devices import open_device
 from hwcomp.devices.compare import compare
 from hwcomp.importance import load_importance
 from hwcomp.ops import anchor, module_of
 from hwcomp.program import Program
 from hwcomp.quick_subject import quick_subject
-from hwcomp.scheme import Sparse
+from hwcomp.scheme import INT8, Sparse
 from hwcomp.search.magnitude_pruning import magnitude_pruning
 from hwcomp.search.recovery import Recovery
 from hwcomp.search.score_pruning import score_pruning
@@ -88,10 +87,10 @@ def latencies(workload: Workload, densities: list[float], rounds: int) -> dict[s
     host = target.load("host")
     network = trace(workload.model, workload.example_inputs)
     dense = quick_subject(network, host)
-    models = {"float": dense.lower({}), "int8": dense.lower(dense.space.everywhere(INTEGERS))}
+    models = {"float": dense.lower({}), "int8": dense.lower(dense.space.everywhere(INT8.name))}
     for rate in PRUNED:
         narrow = quick_subject(_narrower(network, rate), host)
-        models[f"pruned {rate} int8"] = narrow.lower(narrow.space.everywhere(INTEGERS))
+        models[f"pruned {rate} int8"] = narrow.lower(narrow.space.everywhere(INT8.name))
     for pattern, rows in PATTERNS.items():
         for density in densities:
             sparse = Sparse(rows=rows, density=density)

@@ -18,10 +18,10 @@ from torch import nn
 from tvm_library import library
 
 from hwcomp import target
-from hwcomp.design import INTEGERS
 from hwcomp.devices.emulated import EmulatedDevice
 from hwcomp.evaluation import distance, reference_outputs
 from hwcomp.quick_subject import quick_subject
+from hwcomp.scheme import INT8
 from hwcomp.subject import Subject
 from hwcomp.target import Target
 from hwcomp.tracing import trace
@@ -38,7 +38,7 @@ def networks(workload: Workload, arm: Target, density: float) -> dict[str, tuple
     full, masked = dense.lower({}), sparse.lower({})
     return {
         DENSE: (full, full),
-        "onnxruntime int8": (dense.lower(dense.space.everywhere(INTEGERS)), full),
+        "onnxruntime int8": (dense.lower(dense.space.everywhere(INT8.name)), full),
         "onnxruntime sparse": (sparse.lower(sparse_everywhere(sparse.space)), masked),
         "tvm": (library(workload, workload.model, arm, 1), full),
         "tvm sparse": (library(workload, emptier, arm, 1), masked),

@@ -23,11 +23,11 @@ from rich.progress import track
 from torch import nn
 
 from hwcomp import target
-from hwcomp.design import INTEGERS
 from hwcomp.devices import open_device
 from hwcomp.devices.base import Device
 from hwcomp.passes.insert_sparse_choices import InsertSparseChoices
 from hwcomp.quick_subject import quick_subject
+from hwcomp.scheme import INT8
 from hwcomp.subject import Subject
 from hwcomp.tracing import trace
 
@@ -110,7 +110,7 @@ def facts(shape: Shape, times: Mapping[str, list[float]], peak_gflops: float, em
         scheme: {
             "over_float": median(a / b for a, b in zip(times["float"], us, strict=True)),
             "over_float_net": median((a - empty_us) / (b - empty_us) for a, b in zip(times["float"], us, strict=True)),
-            "over_int8": median(a / b for a, b in zip(times[INTEGERS], us, strict=True)),
+            "over_int8": median(a / b for a, b in zip(times[INT8.name], us, strict=True)),
             "share_of_peak": shape.flop * float(scheme.partition(":")[2]) / (1e3 * middle[scheme]) / peak_gflops,
         }
         for scheme, us in times.items()
@@ -118,10 +118,10 @@ def facts(shape: Shape, times: Mapping[str, list[float]], peak_gflops: float, em
     }
     return {
         "us": middle,
-        "int8_over_float": median(a / b for a, b in zip(times["float"], times[INTEGERS], strict=True)),
+        "int8_over_float": median(a / b for a, b in zip(times["float"], times[INT8.name], strict=True)),
         "sparse": ratios,
         "crossover_float": crossover(middle, middle["float"]),
-        "crossover_int8": crossover(middle, middle[INTEGERS]),
+        "crossover_int8": crossover(middle, middle[INT8.name]),
     }
 
 
@@ -180,7 +180,7 @@ def show(found: Mapping[str, Mapping[str, Any]], means: Mapping[str, Mapping[str
             for scheme in ASKED
         )
         cross = f"{one['crossover_float']:4.0%} {one['crossover_int8']:4.0%}"
-        print(f"{name:22} {one['us']['float']:7.0f} {one['us'][INTEGERS]:7.0f}  {sparse}  {cross}")
+        print(f"{name:22} {one['us']['float']:7.0f} {one['us'][INT8.name]:7.0f}  {sparse}  {cross}")
     for name, one in means.items():
         print(
             f"{name:32} {one['over_float']:5.2f}x of float (least {one['least_over_float']:.2f}x; net "

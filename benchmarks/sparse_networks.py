@@ -16,12 +16,11 @@ from common import ROOT, save
 from torch import nn
 
 from hwcomp import target
-from hwcomp.design import INTEGERS
 from hwcomp.devices import open_device
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
 from hwcomp.quick_subject import quick_subject
-from hwcomp.scheme import Sparse, is_sparse
+from hwcomp.scheme import INT8, Sparse, is_sparse
 from hwcomp.space import SearchSpace
 from hwcomp.sparsity import pattern_mask
 from hwcomp.subject import Subject
@@ -57,7 +56,7 @@ def models_of(name: str, density: float) -> tuple[dict[str, bytes], Subject]:
     models = {
         DENSE: dense.lower(dense.space.everywhere()),
         MASKED: subject.lower(subject.space.everywhere()),
-        INTEGER: dense.lower(dense.space.everywhere(INTEGERS)),
+        INTEGER: dense.lower(dense.space.everywhere(INT8.name)),
         SPARSE: subject.lower(sparse_everywhere(subject.space)),
     }
     return models, subject

@@ -22,7 +22,7 @@ from hwcomp.config import Precision
 from hwcomp.cost import CostTable
 from hwcomp.kernel import Kernels
 from hwcomp.ops import FUNCTIONS, MODULES
-from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
+from hwcomp.scheme import FLOAT, FLOAT16, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
 from hwcomp.space import SearchSpace
 from hwcomp.target import Target
 
@@ -49,7 +49,7 @@ Measured on x86_64 with 1x1 convolutions (docs/sparsity.md); assumed for other t
 """
 
 FLOAT_BITS: dict[Precision, int] = {"float32": 32, "float16": 16, "bfloat16": 16}
-INTEGER_BITS = 8
+INTEGER_BITS, HALF_BITS = 8, 16
 
 HALVES_PER_BYTE = 0.5
 """Products of halves that tensor cores make in the time of one of bytes, from Turing to Hopper.
@@ -106,22 +106,24 @@ class Roofline:
     def _operations_per_cycle(self, facts: OpFacts, choice: str) -> float:
         # Instructions for 8-bit integers win by adding up several products of one output. A depthwise filter has no
         # channels to add over, so it stays at the float rate (ONNX Runtime on Zen 4: 46 GOP/s int8, 63 GFLOP/s float).
-        if reads_integers(choice) and not facts.depthwise:
+        bits = _narrow_bits(choice) if reads_integers(choice) else FLOAT_BITS[self.precision]
+        if bits == INTEGER_BITS and not facts.depthwise:
             return self.target.hardware.int8_op_per_cycle
-        if FLOAT_BITS[self.precision] == 16 and not facts.depthwise:
+        if bits == HALF_BITS and not facts.depthwise:
             return self.target.hardware.int8_op_per_cycle * HALVES_PER_BYTE
         return self.target.hardware.float_flop_per_cycle
 
     def _boundary_us(self, elements: int) -> float:
-        # one side is float, the other 8 bits, whichever way it goes
-        moved_bits = elements * (FLOAT_BITS[self.precision] + INTEGER_BITS)
+        # one side is float, the other the narrow format, whichever way it goes
+        narrow_bits = HALF_BITS if self.target.activation == FLOAT16.name else INTEGER_BITS
+        moved_bits = elements * (FLOAT_BITS[self.precision] + narrow_bits)
         return self._memory_us(moved_bits / 8) + self.target.hardware.kernel_overhead_us
 
     def _bytes_moved(self, facts: OpFacts, choice: str) -> float:
         float_bits = FLOAT_BITS[self.precision]
         weight_bits = float_bits if computes_in_float(choice) else QUANTS[choice].weight_bits or float_bits
-        input_bits = INTEGER_BITS if reads_integers(choice) else float_bits
-        output_bits = INTEGER_BITS if writes_integers(choice) else float_bits
+        input_bits = _narrow_bits(choice) if reads_integers(choice) else float_bits
+        output_bits = _narrow_bits(choice) if writes_integers(choice) else float_bits
         return (facts.weights * weight_bits + facts.inputs * input_bits + facts.outputs * output_bits) / 8
 
     def _memory_us(self, moved_bytes: float) -> float:
@@ -136,6 +138,11 @@ class Roofline:
     @property
     def _cores(self) -> int:
         return min(self.threads, self.target.hardware.cores)
+
+
+def _narrow_bits(choice: str) -> int:
+    """Return the bits of a number in the narrow format that a scheme reads or writes."""
+    return QUANTS[choice].activation_bits or INTEGER_BITS
 
 
 def _sparse_efficiency(choice: str) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from hwcomp.errors import InputError
 from hwcomp.ops import SAME_VALUES, is_float, op_of
 from hwcomp.program import Inputs, Program
-from hwcomp.quantizer import HARD_KNEE, SYMMETRIC, QuantParams, activation_params, fake_quantize, hard_knee_params
+from hwcomp.quantizer import HALF, HARD_KNEE, SYMMETRIC, QuantParams, activation_params, fake_quantize, hard_knee_params
 
 RangeMethod = Literal["minmax", "percentile", "mse"]
 
@@ -99,7 +99,8 @@ def activation_ranges(
             params[node.name] = params[source]
             continue
         readers = {op_of(user) for user in node.users}
-        low, high = value_range(seen[node.name], method, dtype)
+        how: RangeMethod = "minmax" if dtype == HALF else method
+        low, high = value_range(seen[node.name], how, dtype)
         if dtype in SYMMETRIC:
             params[node.name] = activation_params(low, high, dtype)
         elif readers == {"hardswish"} and len(node.users) == 1:

@@ -42,8 +42,8 @@ def compile(  # noqa: A001 - the verb of the field
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Of the whole network on a GPU: float32, float16, bfloat16, int8, weight8 or weight4; the fastest that "
-            "is accurate enough if not given."
+            help="Of the whole network on a GPU: float32, float16, bfloat16, int8, weight8 or weight4; the fastest "
+            "that is accurate enough if not given."
         ),
     ] = None,
     database: TuningDatabase = None,

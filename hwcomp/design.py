@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
-from hwcomp.scheme import FLOAT, QUANTS, is_sparse, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, NARROW, QUANTS, is_sparse, reads_integers, writes_integers
 from hwcomp.space import FOLLOWS_READERS, SearchSpace
 
 CONTROL = "float"
-INTEGERS = "int8"
 PERIOD = 4
 """Levels after which a pattern repeats: two in integers, two in float.
 
@@ -29,10 +28,10 @@ def designed_assignments(space: SearchSpace, shifts: Iterable[int] = range(PERIO
     schemes = _schemes(space)
     designed = {CONTROL: space.everywhere()}
     for scheme in schemes:
-        fallback = () if QUANTS[scheme].activation_bits is None else (INTEGERS,)
+        fallback = () if QUANTS[scheme].activation_bits is None else NARROW
         designed[scheme] = space.everywhere(scheme, *fallback)
     designed |= _sparse_assignments(space)
-    integers = space.everywhere(INTEGERS, *schemes)
+    integers = space.everywhere(*NARROW, *schemes)
     levels = _levels(space)
     for shift in shifts:
         mixed = {name: integers[name] for name, level in levels.items() if (level + shift) % PERIOD < PERIOD // 2}

@@ -1,5 +1,6 @@
 """What an exported network computes: its outputs, their distance from another's, and its accuracy."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -52,13 +53,14 @@ def output_distance(reference: Sequence[tuple[Array, ...]], model: bytes | Path,
 
 
 def distance(reference: Sequence[Sequence[Array]], found: Sequence[Sequence[Array]]) -> float:
-    r"""Return :math:`\| f - \hat f \| / \| f \|` of outputs for the same inputs."""
+    r"""Return :math:`\| f - \hat f \| / \| f \|` of outputs for the same inputs; infinite where one is no number."""
     moved, scale = 0.0, 0.0
     for expected, outputs in zip(reference, found, strict=True):
         for before, after in zip(expected, outputs, strict=True):
             moved += float(np.square(before.astype(np.float64) - after.astype(np.float64)).sum())
             scale += float(np.square(before.astype(np.float64)).sum())
-    return float(np.sqrt(moved / max(scale, 1e-30)))
+    off = float(np.sqrt(moved / max(scale, 1e-30)))
+    return off if math.isfinite(off) else math.inf
 
 
 def reference_outputs(model: bytes | Path, inputs: Sequence[Inputs]) -> list[tuple[Array, ...]]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from hwcomp.compaction.permute import permuted
-from hwcomp.design import INTEGERS
 from hwcomp.groups import Groups
 from hwcomp.groups.model import Ids
 from hwcomp.ops import module_of
@@ -124,7 +123,7 @@ def split_assignment(network: Program, assignment: Assignment) -> dict[str, str]
         if split is None:
             found[site] = choice
         elif (parts := part_names(site))[0] in names:
-            joins = INTEGERS if writes_integers(choice) else FLOAT
+            joins = next((one for one in (split.second, split.first) if writes_integers(one)), FLOAT)
             found |= dict(zip(parts, (split.first, split.second, joins), strict=True))
         else:
             found[site] = split.second

@@ -23,7 +23,7 @@ from hwcomp.quantizer import (
     quantize_blocks,
     quantize_per_channel,
 )
-from hwcomp.scheme import FLOAT, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
+from hwcomp.scheme import FLOAT, FLOAT16, QUANTS, computes_in_float, reads_integers, sparse_of, writes_integers
 from hwcomp.space import Assignment
 from hwcomp.sparsity import operator_with_zeros
 
@@ -44,6 +44,11 @@ class QuantPlan:
     assignment: Mapping[str, str]
     tensors: Mapping[str, QuantParams]
     weights: Mapping[str, QuantWeight]
+
+    @property
+    def is_in_halves(self) -> bool:
+        """Whether the narrow format is float16."""
+        return any(scheme == FLOAT16.name for scheme in self.assignment.values())
 
     @property
     def is_symmetric(self) -> bool:
@@ -86,7 +91,10 @@ def _is_stored_as_integers(node: fx.Node, chosen: Assignment) -> bool:
 
 
 def quantize_weight(node: fx.Node, scheme: str, source: Observation | None, weight_bits: int = 8) -> QuantWeight:
-    """Return the quantised weight of a site, its bias corrected by the mean of its input where that is known."""
+    """Return the quantised weight of a site, its bias corrected by the mean of its input where that is known.
+
+    Halves are too near to the weight for that.
+    """
     module = module_of(node)
     assert module is not None
     operator = anchor(module)
@@ -94,6 +102,9 @@ def quantize_weight(node: fx.Node, scheme: str, source: Observation | None, weig
     assert isinstance(weight, Tensor)
     quant = QUANTS[scheme]
     assert quant.weight_bits is not None
+    if quant is FLOAT16:
+        exact = bias.detach().clone() if isinstance(bias, Tensor) else None
+        return QuantWeight(values=weight.detach().half(), scales=torch.ones(weight.shape[0]), bits=16, bias=exact)
     if quant.reads_integers:
         bits = min(quant.weight_bits, weight_bits)
         values, scales = quantize_per_channel(weight, bits)

@@ -4,11 +4,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 from hwcomp.benches import device_for
 from hwcomp.cost import CostTable
-from hwcomp.design import INTEGERS
 from hwcomp.groups import Groups
 from hwcomp.job import Job
 from hwcomp.joint_cost import JointTable
 from hwcomp.joint_timing import joint_table, joint_timings
+from hwcomp.scheme import NARROW
 from hwcomp.stages import digest
 from hwcomp.width_stage import timer_of
 
@@ -27,7 +27,7 @@ def joint_table_of(job: Job, groups: Groups, table: CostTable) -> JointTable:
     stage = job.reporter.stage("Widths")
     device = device_for(job.target, job.config)
     place: AbstractContextManager[object] = nullcontext() if device is None else device
-    assignments = [table.space.everywhere(), table.space.everywhere(INTEGERS)]
+    assignments = [table.space.everywhere(), table.space.everywhere(*NARROW)]
     with place:
         timers, where = zip(*(timer_of(job, device, assignment) for assignment in assignments), strict=True)
         shapes = [[group.name, group.channels] for group in groups.groups]

@@ -15,10 +15,11 @@ from hwcomp.correction import Run, corrected
 from hwcomp.cost import CostTable
 from hwcomp.cost_models.learned import Learned
 from hwcomp.cost_models.lookup import Lookup
-from hwcomp.design import INTEGERS, random_assignments
+from hwcomp.design import random_assignments
 from hwcomp.devices.base import Device
 from hwcomp.learned_file import read_model
 from hwcomp.profiling import is_exact, kernel_steps, profile_kernels, time_runs
+from hwcomp.scheme import NARROW
 from hwcomp.space import Assignment
 from hwcomp.store import Observation, RunRow, Setting, Store
 from hwcomp.subject import Subject
@@ -160,7 +161,7 @@ class Tabulator:
         """Return different assignments, fewer if there are not so many; only the float network if there is no other."""
         generator = random.Random(self.seed)  # noqa: S311 - assignments, not secrets
         space, different = self.subject.space, list[Assignment]()
-        for assignment in (space.everywhere(INTEGERS), *random_assignments(space, DRAWS * count, generator)):
+        for assignment in (space.everywhere(*NARROW), *random_assignments(space, DRAWS * count, generator)):
             if assignment != space.everywhere() and assignment not in different:
                 different.append(assignment)
         return different[:count] or [space.everywhere()]

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from hwcomp.fix import FakeQuantize
 from hwcomp.ops import Function, Fused, Slot, module_of
 from hwcomp.program import Program
-from hwcomp.quantizer import LIMITS
+from hwcomp.quantizer import HALF, LIMITS
 
 SHORT_PATHS = (("torch.nn.functional.", "F."), ("torch._C._nn.", "F."), ("torch._C._VariableFunctions.", "torch."))
 
@@ -100,6 +100,8 @@ def _expression(node: fx.Node, names: _Names, modules: dict[str, nn.Module]) -> 
         function = Function(node)
     elif isinstance(module, FakeQuantize):
         p = module.params
+        if p.dtype == HALF:
+            return f"{inputs[0]}.half().to({inputs[0]}.dtype)"
         low, high = LIMITS[p.dtype]
         return f"torch.fake_quantize_per_tensor_affine({inputs[0]}, {p.scale!r}, {p.zero_point}, {low}, {high})"
     elif isinstance(module, Fused) and isinstance(module[0], Function):

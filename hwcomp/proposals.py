@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from hwcomp.attempt import Attempt
 from hwcomp.config import BY_DENSITY, SOFT
-from hwcomp.design import INTEGERS
 from hwcomp.errors import InputError
 from hwcomp.importance import load_importance
 from hwcomp.job import Job
 from hwcomp.job_recovery import recovery_of
 from hwcomp.kernels import search_space
 from hwcomp.proposal_notes import described, described_sparse
+from hwcomp.scheme import NARROW
 from hwcomp.search import (
     asymptotic_soft_filter_pruning,
     differentiable,
@@ -87,7 +87,7 @@ def _by_rate(job: Job) -> Shrunk:
             "after every epoch; use l1, l2, group_l2 or batchnorm_scale."
         )
     rate = shrink.rate  # a missing one is told before anything is measured
-    integers = search_space(job.original).everywhere(INTEGERS)
+    integers = search_space(job.original).everywhere(*NARROW)
     shrink = replace(shrink, multiple=timed_widths(job, shrink.groups, integers).multiple)
     return described(job, shrink.groups, shrink.multiple, method(shrink), f"rate {rate:g}")
 

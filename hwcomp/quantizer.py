@@ -10,11 +10,12 @@ from torch import Tensor
 
 from hwcomp.scheme import WEIGHT_ONLY_BLOCK
 
-LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int8_symmetric": (-128, 127)}
-"""Format of activations -> smallest and largest integer."""
+HALF = "float16"
+LIMITS = {"uint8": (0, 255), "int8": (-128, 127), "int8_symmetric": (-128, 127), HALF: (-32768, 32767)}
+"""Format of activations -> smallest and largest integer; in training, integers of 16 bits stand for halves."""
 
-SYMMETRIC = frozenset({"int8_symmetric"})
-"""Formats in which the integer 0 stands for 0, as TensorRT wants it; their products are added to float biases."""
+SYMMETRIC = frozenset({"int8_symmetric", HALF})
+"""Formats in which 0 stands for 0, as TensorRT wants it of integers; their products are added to float biases."""
 
 SMALLEST_RANGE = 1e-9
 """A tensor whose values span less is taken for zero."""
@@ -63,17 +64,20 @@ def hard_knee_params(high: float, dtype: str) -> QuantParams:
 
 
 def fake_quantize(x: Tensor, params: QuantParams) -> Tensor:
-    """Return x after rounding to integers and back, any shape."""
+    """Return x after rounding to the format and back, any shape."""
+    if params.dtype == HALF:
+        return x.half().to(x.dtype)
     low, high = LIMITS[params.dtype]
     return torch.fake_quantize_per_tensor_affine(x, params.scale, params.zero_point, low, high)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuantWeight:
-    """A weight as integers.
+    """A weight as integers, or in halves.
 
     Attributes:
-        values: integers around zero, int8, in the shape of the float weight, output channels first (C_out, ...).
+        values: integers around zero (int8) or halves, in the shape of the float weight, output channels first
+            (C_out, ...).
         scales: (C_out,), or (C_out, blocks of `hwcomp.scheme.WEIGHT_ONLY_BLOCK` inputs) for weight-only schemes.
         bits: of each integer.
         bias: corrected float bias (C_out,), or None.
@@ -88,7 +92,7 @@ class QuantWeight:
     def dequantized(self) -> Tensor:
         """The float weight that the integers stand for."""
         if self.scales.ndim == 1:
-            return self.values * self.scales.view(-1, *[1] * (self.values.ndim - 1))
+            return self.values.float() * self.scales.view(-1, *[1] * (self.values.ndim - 1))
         repeated = self.scales.repeat_interleave(WEIGHT_ONLY_BLOCK, dim=1)[:, : self.values.shape[1]]
         return self.values * repeated
 

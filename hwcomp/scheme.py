@@ -33,10 +33,16 @@ class Quant:
 
 INT8 = Quant(name="int8", weight_bits=8, activation_bits=8, writes_integers=True)
 INT8_FLOAT_OUTPUT = Quant(name="int8_float_output", weight_bits=8, activation_bits=8, writes_integers=False)
+FLOAT16 = Quant(name="float16", weight_bits=16, activation_bits=16, writes_integers=True)
+"""Halves, for GPUs. What is said of integers elsewhere goes for the narrow format of the target, whichever it is."""
+
 WEIGHT8 = Quant(name="weight8", weight_bits=8, activation_bits=None, writes_integers=False)
 WEIGHT4 = Quant(name="weight4", weight_bits=4, activation_bits=None, writes_integers=False)
 
-QUANTS = {quant.name: quant for quant in (INT8, INT8_FLOAT_OUTPUT, WEIGHT8, WEIGHT4)}
+NARROW = (INT8.name, FLOAT16.name)
+"""Schemes that read and write the narrow format of a target, which has one of them."""
+
+QUANTS = {quant.name: quant for quant in (INT8, INT8_FLOAT_OUTPUT, FLOAT16, WEIGHT8, WEIGHT4)}
 
 WEIGHT_ONLY_BLOCK = 32
 """Weights that share one scale in a weight-only scheme, along the input channels."""

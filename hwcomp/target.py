@@ -16,7 +16,7 @@ from hwcomp.config import Provider
 from hwcomp.errors import InputError
 from hwcomp.ops import FUNCTIONS, MODULES
 from hwcomp.plugins import names, suggest
-from hwcomp.scheme import FLOAT, QUANTS
+from hwcomp.scheme import FLOAT, FLOAT16, QUANTS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -113,7 +113,7 @@ class Target(_Strict):
         isa: instruction sets that matter, as the Linux kernel names them.
         runtime: the runtime that artifacts are lowered for.
         activation: integer type of activations; it decides the speed ("uint8" for VNNI, "int8" for ARM), and whether
-            TensorRT takes it ("int8_symmetric").
+            TensorRT takes it ("int8_symmetric"). "float16" where the scheme of that name takes their place.
         weight_bits: 8, or 7 where products of unsigned and signed bytes saturate.
         schemes: scheme -> operators that run in it, besides float, see `hwcomp.ops`.
         sparse: operators that there are sparse kernels for, see `hwcomp.sparse_kernels`.
@@ -128,7 +128,7 @@ class Target(_Strict):
     cpu: str = ""
     isa: tuple[str, ...] = ()
     runtime: Literal["onnxruntime"]
-    activation: Literal["uint8", "int8", "int8_symmetric"]
+    activation: Literal["uint8", "int8", "int8_symmetric", "float16"]
     weight_bits: Literal[7, 8] = 8
     schemes: dict[str, tuple[str, ...]]
     sparse: tuple[str, ...] = ()
@@ -193,6 +193,8 @@ def parse(text: str, name: str, origin: str) -> Target:
         raise InputError(f"{origin}: field '{where}': {first['msg']} (found {first['input']!r}).") from error
     _check_names(origin, "scheme", target.schemes, tuple(QUANTS))
     known = tuple(sorted({*MODULES.values(), *FUNCTIONS.values()}))
+    if (FLOAT16.name in target.schemes) != (target.activation == FLOAT16.name):
+        raise InputError(f"{origin}: the scheme 'float16' and activation = \"float16\" go together; give both or none.")
     _check_names(origin, "operator", {op for ops in target.schemes.values() for op in ops}, known)
     _check_names(origin, "operator with sparse kernels", target.sparse, SPARSE_OPS)
     missing = sorted(set(OP_CLASSES) - set(target.hardware.efficiency))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hwcomp.analysis import facts_of
 from hwcomp.kernel import BOUNDARIES, Kernel
-from hwcomp.scheme import FLOAT, QUANTS, reads_integers, writes_integers
+from hwcomp.scheme import FLOAT, FLOAT16, QUANTS, reads_integers, writes_integers
 
 PRODUCTS = frozenset({"matmul", "bmm", "attention"})
 FLOAT_BYTES = 4.0
@@ -81,13 +81,15 @@ def moved_bytes(kernel: Kernel) -> float:
     """Return the bytes that a kernel must read and write, at least."""
     facts = facts_of(kernel)
     if kernel.op in BOUNDARIES:
-        return (FLOAT_BYTES + 1) * facts.outputs
+        narrow_bytes = 2.0 if kernel.scheme == FLOAT16.name else 1.0
+        return (FLOAT_BYTES + narrow_bytes) * facts.outputs
     if kernel.scheme not in QUANTS or kernel.scheme == FLOAT:
         return FLOAT_BYTES * (facts.weights + facts.inputs + facts.outputs)
     bits = QUANTS[kernel.scheme].weight_bits
     weight_bytes = FLOAT_BYTES if bits is None else bits / 8
-    input_bytes = 1.0 if reads_integers(kernel.scheme) else FLOAT_BYTES
-    output_bytes = 1.0 if writes_integers(kernel.scheme) else FLOAT_BYTES
+    narrow_bytes = (QUANTS[kernel.scheme].activation_bits or 8) / 8
+    input_bytes = narrow_bytes if reads_integers(kernel.scheme) else FLOAT_BYTES
+    output_bytes = narrow_bytes if writes_integers(kernel.scheme) else FLOAT_BYTES
     return facts.weights * weight_bytes + facts.inputs * input_bytes + facts.outputs * output_bytes
 
 

@@ -11,8 +11,10 @@ from hwcomp.ops import SAME_VALUES, Function, anchor, is_float, module_of, op_of
 from hwcomp.passes._batchnorm import folded
 from hwcomp.passes._edit import call_instead, only_user
 from hwcomp.program import Note, PassResult, Program, finish
-from hwcomp.scheme import FLOAT
+from hwcomp.scheme import FLOAT, FLOAT16
 from hwcomp.target import Target
+
+NOT_FLOAT = "its input or output is not one float32 tensor"
 
 
 @final
@@ -37,7 +39,7 @@ class InsertQuantChoices:
             candidates = self.target.candidates(op_of(node)) if node.op.startswith("call_") else (FLOAT,)
             if len(candidates) == 1 or isinstance(module_of(node), Choice):
                 continue
-            reason = why_not(node)
+            reason = why_not_in_halves(node) if set(candidates) <= {FLOAT, FLOAT16.name} else why_not(node)
             if reason is not None:
                 notes.append(Note(site=node.name, reason=f"stays float: {reason}"))
                 continue
@@ -46,13 +48,20 @@ class InsertQuantChoices:
         return PassResult(program=finish(result), changed=changed, notes=tuple(notes))
 
 
+def why_not_in_halves(node: fx.Node) -> str | None:
+    """Return why a node cannot compute in halves, or None if it can: any operator on float tensors does."""
+    if not is_float(node) or not node.all_input_nodes or not all(is_float(source) for source in node.all_input_nodes):
+        return NOT_FLOAT
+    return None
+
+
 def why_not(node: fx.Node) -> str | None:  # noqa: PLR0911 - a list of reasons
     """Return why a node of a quantisable kind cannot be quantised, or None if it can."""
     module = module_of(node)
     inner = anchor(module) if module is not None else None
     op, inputs = op_of(node), node.all_input_nodes
     if not is_float(node) or not inputs or not all(is_float(source) for source in inputs):
-        return "its input or output is not one float32 tensor"
+        return NOT_FLOAT
     if op in ("add", "mul") and len(inputs) != 2:
         return "one of its inputs is a constant"
     if any(source.op == "get_attr" for source in inputs):

@@ -10,7 +10,6 @@ import torch
 from hwcomp.analysis import facts_of
 from hwcomp.cost import CostTable
 from hwcomp.default_passes import default_passes
-from hwcomp.design import INTEGERS
 from hwcomp.groups import Groups
 from hwcomp.joint_cost import JointTable
 from hwcomp.joint_timing import joint_table
@@ -18,7 +17,7 @@ from hwcomp.kernel import Kernel, Kernels
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.known_tables import Known
 from hwcomp.program import Program, run_passes
-from hwcomp.scheme import reads_integers, writes_integers
+from hwcomp.scheme import INT8, reads_integers, writes_integers
 from hwcomp.search.joint_projection import Configuration, Preference
 from hwcomp.space import Edge, SearchSpace, Site
 from hwcomp.target import Target
@@ -34,7 +33,7 @@ def kernel_us(kernel: Kernel, fond_of: int) -> float:
         return in_float * (0.9 if kernel.scheme != "float" else 1.0)
     slow = 1.5 if any(shape[1] % fond_of for shape in kernel.inputs if shape[1] > 3) else 1.0
     in_integers = 1.0 + 0.002 * inputs + 0.004 * facts.outputs + 3e-4 * facts.macs
-    return slow * in_integers * (1.2 if kernel.scheme != INTEGERS else 1.0)
+    return slow * in_integers * (1.2 if kernel.scheme != INT8.name else 1.0)
 
 
 class TrueTables:
@@ -66,7 +65,7 @@ def full_table(program: Program, tables: Any) -> CostTable:
 
 
 def timers_of(table: CostTable, tables: Any) -> list[Timer]:
-    return [KnownTimer(tables=tables, assignment=a) for a in ({}, table.space.everywhere(INTEGERS))]
+    return [KnownTimer(tables=tables, assignment=a) for a in ({}, table.space.everywhere(INT8.name))]
 
 
 def fitted(traced: tuple[Program, Groups], tables: Any) -> JointTable:

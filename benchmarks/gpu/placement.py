@@ -33,7 +33,7 @@ from hwcomp.program import run_passes  # noqa: E402
 from hwcomp.stages import Stages, cache_root  # noqa: E402
 from hwcomp.target import load  # noqa: E402
 from hwcomp.tracing import trace  # noqa: E402
-from hwcomp.uniform.forms import with_weight_only  # noqa: E402
+from hwcomp.uniform.forms import whole_network_target  # noqa: E402
 from hwcomp.uniform.versions import Version, versions_for_gpu  # noqa: E402
 from hwcomp.workload import load_workload  # noqa: E402
 
@@ -123,7 +123,8 @@ def files_of(network: str) -> list[Version]:
     workload = load_workload(str(ROOT / "examples" / "imagenet_shapes" / f"model.py:{network}"))
     target, reporter, stages = load("gpu"), Reporter(), Stages(cache_root())
     traced = trace(workload.model, workload.example_inputs)
-    program = run_passes(traced, default_passes(with_weight_only(target)))
+    whole = whole_network_target(target)
+    program = run_passes(traced, default_passes(whole))
     made = []
     for precision in ("float32", "float16", "weight8", "weight4"):
         config = CompileConfig(target="gpu", precision=precision, runtime="onnxruntime", calibration=4)
@@ -131,7 +132,7 @@ def files_of(network: str) -> list[Version]:
             workload=workload, network=traced, original=program, target=target, config=config, stages=stages,
             reporter=reporter,
         )  # fmt: skip
-        prepared = prepare_for_search(workload, program, target, config, stages, reporter)
+        prepared = prepare_for_search(workload, program, whole, config, stages, reporter)
         assert target.gpu is not None
         offered = versions_for_gpu(job, target.gpu, program, prepared, timed=False).offered
         made += [version for version in offered if version.provider == "cuda" and version.runtime != TVM]

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from hwcomp.errors import LoweringError
-
-LARGEST = float(np.finfo(np.float16).max)
+from hwcomp.lowering.half_sites import LARGEST
 
 
 def in_halves(model: bytes) -> bytes:

@@ -21,7 +21,7 @@ Feed = Mapping[str, Array]
 
 LAYOUT_OPS = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})
 PRODUCT_OPS = frozenset({"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
-QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+CONVERSION_OPS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast"})
 
 
 def open_session(model: bytes | Path, threads: int) -> "onnxruntime.InferenceSession":
@@ -129,7 +129,7 @@ def _owner(
     node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], readers: Mapping[str, list[onnx.NodeProto]]
 ) -> Owner:
     site, rest = _named_site(node.name), node.name.partition("/")[2]
-    if site is not None and node.op_type in QDQ_OPS and rest.startswith(("quantize", "dequantize")):
+    if site is not None and node.op_type in CONVERSION_OPS and rest.startswith(("quantize", "dequantize")):
         return Owner(kind="tensor", name=site)
     if node.op_type in PRODUCT_OPS and (own := _site_of_weights(node)) is not None:
         return Owner(kind="site", name=own)

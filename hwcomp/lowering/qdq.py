@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hwcomp.fix import QuantPlan
+from hwcomp.lowering.half_sites import insert_halves
 from hwcomp.lowering.integer_activations import EXPANSIONS, name_hardswish
 from hwcomp.lowering.onnx_export import SITE, tensor_values
 from hwcomp.lowering.weight_only import pack_weight_only
@@ -20,7 +21,13 @@ NUMPY = {"uint8": np.uint8, "int8": np.int8, "int8_symmetric": np.int8}
 
 
 def insert_qdq(model: ir.Model, quantization: QuantPlan) -> ir.Model:
-    """Return a copy of a float graph (from ``export_float``) that computes what the plan says in integers."""
+    """Return a copy of a float graph (from ``export_float``) that computes what the plan says in integers, or halves.
+
+    Raises:
+        LoweringError: a weight is too large for float16.
+    """
+    if quantization.is_in_halves:
+        return insert_halves(model, quantization.assignment)
     model = model.clone()
     graph = model.graph
     for site, weight in quantization.weights.items():

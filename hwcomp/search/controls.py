@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from hwcomp.design import INTEGERS
 from hwcomp.joint_cost import JointTable
-from hwcomp.scheme import is_sparse
+from hwcomp.scheme import NARROW, is_sparse
 from hwcomp.search.joint_projection import Configuration, Preference
 from hwcomp.search.knapsack import Sensitivity, solve
 
@@ -44,7 +43,7 @@ def smallest(joint: JointTable, preference: Preference) -> Configuration:
 def _at_share(joint: JointTable, preference: Preference, share: float) -> Configuration:
     widths = {**joint.channels, **{group: _nearest(list(p), share) for group, p in preference.widths.items()}}
     table = _dense(joint).at(widths)
-    everywhere = table.space.everywhere(INTEGERS)
+    everywhere = table.space.everywhere(*NARROW)
     fastest = solve(table, Sensitivity(weights={}, tensors={})) or everywhere
     assignment = min((everywhere, fastest), key=table.predict_us)
     return Configuration(assignment=assignment, widths=widths, predicted_us=table.predict_us(assignment))

@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from hwcomp.ops import SAME_VALUES, is_float, op_of
 from hwcomp.program import Program, fresh_name
-from hwcomp.quantizer import QuantParams
+from hwcomp.quantizer import HALF, QuantParams
 from hwcomp.supernet.quantisers import ActivationRounding
 
 FIXED_STEPS = frozenset({"hardswish", "hardsigmoid"})
@@ -62,7 +62,10 @@ class Roundings:
         """Return the rounding of a tensor."""
         first = self._first[tensor]
         if first not in self._made:
-            self._made[first] = ActivationRounding(self._params[first], learned=first not in self._fixed)
+            params = self._params[first]
+            is_half = params.dtype == HALF
+            bits, learned = 16 if is_half else 8, first not in self._fixed and not is_half
+            self._made[first] = ActivationRounding(params, bits, learned=learned)
         return self._made[first]
 
 

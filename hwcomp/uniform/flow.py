@@ -31,7 +31,7 @@ from hwcomp.manifest import Version as Numbers
 from hwcomp.prepared import plain_file, prepare_for_search
 from hwcomp.program import Program, run_passes
 from hwcomp.target import Gpu
-from hwcomp.uniform.forms import check_precision, with_weight_only
+from hwcomp.uniform.forms import check_precision, whole_network_target
 from hwcomp.uniform.judging import Judge
 from hwcomp.uniform.timing import Timed, estimate, measure
 from hwcomp.uniform.versions import Versions, library_for_processor, versions_for_gpu
@@ -77,8 +77,9 @@ def _for_processor(job: Job, device: Device | None) -> Uniform:
 
 
 def _for_gpu(job: Job, gpu: Gpu, device: Device | None) -> Uniform:
-    program = run_passes(job.network, default_passes(with_weight_only(job.target)))
-    prepared = prepare_for_search(job.workload, program, job.target, job.config, job.stages, job.reporter)
+    target = whole_network_target(job.target)
+    program = run_passes(job.network, default_passes(target))
+    prepared = prepare_for_search(job.workload, program, target, job.config, job.stages, job.reporter)
     made = versions_for_gpu(job, gpu, prepared.fixed({}), prepared, timed=device is not None)
     judge = Judge.of(job, prepared.plain, prepared.data.inputs, prepared.data.validation)
     timed = _timed(job, program, device, made, judge)
@@ -107,7 +108,7 @@ def _manifest(job: Job, judge: Judge, timed: Timed, notes: Sequence[str], calibr
         target=TargetReport(
             name=target.name,
             description=target.description,
-            activation=target.activation,
+            activation="int8_symmetric" if version.assignment else target.activation,
             threads=job.threads,
             provider=version.provider,
         ),

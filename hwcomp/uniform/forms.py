@@ -14,6 +14,9 @@ from hwcomp.target import Gpu, Target
 
 ONNXRUNTIME = "onnxruntime"
 
+INT8_OPS = ("conv2d", "linear", "add", "max_pool2d", "adaptive_avg_pool2d")
+"""Operators that TensorRT fuses with Q/DQ pairs into kernels for integers (its documentation)."""
+
 WEIGHT_ONLY = ("weight8", "weight4")
 """Schemes of linear layers whose products are float: for networks that wait for their weights."""
 
@@ -96,9 +99,13 @@ def _has(gpu: Gpu, precision: Precision) -> bool:
     return ("float16" if precision in WEIGHT_ONLY else precision) in gpu.precisions
 
 
-def with_weight_only(target: Target) -> Target:
-    """Return a target whose linear layers may have weight-only schemes, too."""
-    return target.model_copy(update={"schemes": {**target.schemes, **dict.fromkeys(WEIGHT_ONLY, ("linear",))}})
+def whole_network_target(target: Target) -> Target:
+    """Return a GPU as a target whose operators have the schemes that whole networks are made ready in.
+
+    Its own schemes are those of methods that search for every operator.
+    """
+    schemes = {"int8": INT8_OPS, **dict.fromkeys(WEIGHT_ONLY, ("linear",))}
+    return target.model_copy(update={"schemes": schemes, "activation": "int8_symmetric"})
 
 
 def offered(job: Job, gpu: Gpu, *, timed: bool) -> Iterator[Form]:

@@ -13,6 +13,7 @@ from hwcomp.job import Job
 from hwcomp.kernels import kernels_of, search_space
 from hwcomp.measurement import Comparison, Measurement, estimated
 from hwcomp.program import Program
+from hwcomp.uniform.forms import whole_network_target
 from hwcomp.uniform.judging import Judge, Judged, take
 from hwcomp.uniform.versions import Version, Versions, captured
 
@@ -190,7 +191,8 @@ def _captured(
 
 def _roofline(job: Job, program: Program, version: Version) -> tuple[float, float]:
     """Return what the roofline predicts, in microseconds, and its relative error."""
-    space, kernels = search_space(program), kernels_of(program, job.target.activation)
+    target = job.target if job.target.gpu is None else whole_network_target(job.target)
+    space, kernels = search_space(program), kernels_of(program, target.activation)
     inside = version.precision if version.precision in ("float32", "bfloat16") else "float16"
-    table = Roofline(target=job.target, threads=job.threads, precision=inside).cost_table(space, kernels)
+    table = Roofline(target=target, threads=job.threads, precision=inside).cost_table(space, kernels)
     return table.predict_us(version.assignment), table.error

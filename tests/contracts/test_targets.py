@@ -98,6 +98,14 @@ def test_a_missing_file_is_named() -> None:
         target.load("no/such/board.toml")
 
 
+def test_halves_and_integers_do_not_mix() -> None:
+    """The narrow format is one for the whole network."""
+    for name, change in (("nvidia_h200", ('"float16"', '"int8"')), ("x86_64", ('"uint8"', '"float16"'))):
+        text = target.source(name).replace(f"activation = {change[0]}", f"activation = {change[1]}")
+        with pytest.raises(InputError, match="go together; give both or none"):
+            target.parse(text, name, "board.toml")
+
+
 @pytest.mark.parametrize(
     ("pattern", "replacement", "named"),
     [
@@ -107,7 +115,7 @@ def test_a_missing_file_is_named() -> None:
         (r"(?m)^activation = \S+", 'activation = "int5"', "activation"),
         (r"(?m)^weight_bits = \d+", "weight_bits = 9", "weight_bits"),
         (r"(?m)^depthwise = ", "deepwise = ", "hardware.efficiency"),
-        (r"(?m)^int8 = ", "int9 = ", "int9"),
+        (r"(?m)^(int8|float16) = ", "int9 = ", "int9"),
         (r"(?m)^machine = .*$", "machine", "TOML"),
     ],
 )

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from hwcomp import target
 from hwcomp.calibration import activation_ranges, observe
 from hwcomp.default_passes import default_passes
 from hwcomp.devices.agent.sessions import open_session
@@ -28,10 +27,12 @@ from hwcomp.ops import anchor, module_of, op_of
 from hwcomp.program import Program, run_passes
 from hwcomp.space import SearchSpace
 from hwcomp.subject import to_bytes
+from hwcomp.target import load
 from hwcomp.tracing import trace
+from hwcomp.uniform.forms import whole_network_target
 
 Array = np.ndarray
-TARGETS = {"uint8": "x86_64", "int8": "arm", "int8_symmetric": "gpu"}
+TARGETS = {"uint8": load("x86_64"), "int8": load("arm"), "int8_symmetric": whole_network_target(load("gpu"))}
 WITH_ZERO_POINT = ("int8", "uint8")
 
 
@@ -67,7 +68,7 @@ class Lowered:
 def lower(
     model: nn.Module, batches: list[tuple[Tensor, ...]], activation: str, *schemes: str, ranges: str = "minmax"
 ) -> Lowered:
-    device = target.load(TARGETS[activation])
+    device = TARGETS[activation]
     assert device.activation == activation
     program = run_passes(trace(model.eval(), batches[0]), default_passes(device))
     seen = observe(program, batches)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from joint_tables import SPACE, WIDTHS, configurations, random_joint, random_likings
 
-from hwcomp.design import INTEGERS
 from hwcomp.joint_cost import JointTable
+from hwcomp.scheme import INT8
 from hwcomp.search.controls import homogeneous, precision_alone, random_preference
 from hwcomp.search.joint_projection import Configuration, Preference, project
 from hwcomp.search.knapsack import Sensitivity
@@ -26,7 +26,7 @@ DISTANCES = Sensitivity(
 def at_share(joint: JointTable, share: float) -> Configuration:
     """Integers everywhere, and the widths nearest to a share."""
     near = {group: min(few, key=lambda w: abs(w - share * few[-1])) for group, few in WIDTHS.items()}
-    widths, assignment = {**joint.channels, **near}, SPACE.everywhere(INTEGERS)
+    widths, assignment = {**joint.channels, **near}, SPACE.everywhere(INT8.name)
     return Configuration(assignment=assignment, widths=widths, predicted_us=joint.predict_us(assignment, widths))
 
 
@@ -71,7 +71,7 @@ def test_nothing_fits_below_the_smallest_share() -> None:
 def test_homogeneous_takes_only_widths_that_a_search_may_take() -> None:
     few = Preference(schemes=LIKINGS.schemes, widths={"g": LIKINGS.widths["g"]})
     joint = random_joint(1)
-    found = homogeneous(joint, few, 0.7 * joint.predict_us(SPACE.everywhere(INTEGERS), {}))
+    found = homogeneous(joint, few, 0.7 * joint.predict_us(SPACE.everywhere(INT8.name), {}))
     assert found is None or (found.widths["h"], found.widths["k"]) == (6, 4)
     whole = homogeneous(joint, few, 1e6)
     assert whole is not None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hwcomp.lowering.weight_only import pack
 from hwcomp.quantizer import (
+    HALF,
     LIMITS,
     SYMMETRIC,
     QuantWeight,
@@ -20,13 +21,14 @@ from hwcomp.quantizer import (
 )
 
 DTYPES = sorted(LIMITS)
+INTEGERS = sorted(set(LIMITS) - {HALF})
 WITH_ZERO_POINT = sorted(set(LIMITS) - SYMMETRIC)
 reals = st.floats(-1e4, 1e4, allow_nan=False, width=32)
 fast = settings(max_examples=60, deadline=None)
 
 
 @fast
-@given(a=reals, b=reals, dtype=st.sampled_from(DTYPES))
+@given(a=reals, b=reals, dtype=st.sampled_from(INTEGERS))
 def test_rounding_loses_at_most_half_a_step_inside_the_range(a: float, b: float, dtype: str) -> None:
     low, high = min(a, b, 0.0), max(a, b, 0.0)
     params = activation_params(low, high, dtype)
@@ -40,7 +42,12 @@ def test_rounding_loses_at_most_half_a_step_inside_the_range(a: float, b: float,
     assert worst <= params.scale * 0.501 + 1e-5 * max(abs(low), abs(high))
 
 
-@pytest.mark.parametrize("dtype", sorted(SYMMETRIC))
+def test_halves_are_rounded_as_halves_whatever_their_range() -> None:
+    x = torch.randn(1000) * 1e3
+    torch.testing.assert_close(fake_quantize(x, activation_params(-1.0, 1.0, HALF)), x.half().float(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", sorted(SYMMETRIC - {HALF}))
 def test_symmetric_formats_have_no_zero_point(dtype: str) -> None:
     """TensorRT refuses any other."""
     assert activation_params(-1.0, 9.0, dtype).zero_point == 0
