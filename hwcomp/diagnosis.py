@@ -22,7 +22,7 @@ from hwcomp.passes.split_filters import part_names
 from hwcomp.pipeline import trace_workload, traced, transformed
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import Program
-from hwcomp.scheme import Split
+from hwcomp.scheme import NARROW, Split
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.space import SearchSpace
 from hwcomp.split_costs import PAIRS
@@ -139,7 +139,7 @@ def report_reach(
         table = bench.cost_table()
     nothing = Sensitivity(weights={}, tensors={})
     fastest = solve(table, nothing)
-    slowest = max(table.predict_us(space.everywhere(scheme)) for scheme in ("int8", "weight8", "weight4"))
+    slowest = max(table.predict_us(space.everywhere(scheme)) for scheme in (*NARROW, "weight8", "weight4"))
     default = table.predict_us({})
     smallest = table.predict_us(fastest) if fastest is not None else default
     reporter.stage("Reach").done(

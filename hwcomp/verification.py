@@ -111,7 +111,7 @@ def verify(folder: Path, device: Device) -> Verification:
     graph = onnx.load_model_from_string(content).graph
     facts = device.facts()
     is_integer = any(node.op_type in INTEGER_OPS or node.op_type.startswith("QLinear") for node in graph.node)
-    kind: Literal["int8", "fp16", "fp32"] = "int8" if is_integer else _float_kind(folder)
+    kind: Literal["int8", "fp16", "fp32"] = "int8" if is_integer else _float_kind(folder, graph)
     steps = [_step(graph, item.name) for item in graph.output] if is_integer else None
     differing, relative, worst_steps = compare_outputs(expected, found, steps)
     rounding = 0.0
@@ -133,8 +133,10 @@ def verify(folder: Path, device: Device) -> Verification:
     )
 
 
-def _float_kind(folder: Path) -> Literal["fp16", "fp32"]:
-    return "fp16" if artifact.read(folder).runtime.precision == "float16" else "fp32"
+def _float_kind(folder: Path, graph: onnx.GraphProto | None = None) -> Literal["fp16", "fp32"]:
+    """Return whether anything in an artifact is in halves."""
+    has_halves = graph is not None and any(one.data_type == onnx.TensorProto.FLOAT16 for one in graph.initializer)
+    return "fp16" if has_halves or artifact.read(folder).runtime.precision == "float16" else "fp32"
 
 
 def _verify_library(folder: Path, content: bytes, feed: Feed, device: Device) -> Verification:

@@ -13,7 +13,7 @@ from hwcomp.evaluation import Runner, accuracies, output_distance, points_lost, 
 from hwcomp.lowering.onnxruntime import Array
 from hwcomp.measurement import Measurement
 from hwcomp.prepared import Prepared
-from hwcomp.scheme import FLOAT, is_sparse
+from hwcomp.scheme import FLOAT, FLOAT16, is_sparse
 from hwcomp.search.knapsack import Sensitivity, solve
 from hwcomp.search.post_training import Candidate
 from hwcomp.search.sensitivity import sensitivity
@@ -244,11 +244,13 @@ class Bench(ABC):
 
 def describe(candidate: Candidate) -> str:
     """Return in one line what a candidate is and how it did."""
-    sparse = sum(map(is_sparse, candidate.assignment.values()))
-    integers = sum(choice != FLOAT for choice in candidate.assignment.values()) - sparse
+    chosen = candidate.assignment.values()
+    sparse = sum(map(is_sparse, chosen))
+    narrow = sum(choice != FLOAT for choice in chosen) - sparse
+    how = "in float16" if FLOAT16.name in chosen else "quantised"
     drop = "" if candidate.drop is None else f", {candidate.drop:.2f} points lost on held-out training samples"
     return (
-        f"{integers} of {len(candidate.assignment)} operators quantised{f', {sparse} sparse' if sparse else ''}: "
+        f"{narrow} of {len(chosen)} operators {how}{f', {sparse} sparse' if sparse else ''}: "
         f"{candidate.latency_us / 1e3:.3f} ms, "
         f"{candidate.speedup:.2f}x, output distance {candidate.distance:.3f}{drop}"
     )

@@ -24,18 +24,22 @@ from torch.nn import functional
 
 import hwcomp
 from hwcomp import benches
-from hwcomp.config import CompileConfig, Fastest, Precision
+from hwcomp.config import CompileConfig, Fastest, Method, Precision, Shrinking, Speedup
 from hwcomp.devices import open_device
 from hwcomp.devices import ssh as ssh_module
 from hwcomp.devices.agent.wishes import wishes_of
 from hwcomp.devices.throttling import UnthrottledDevice
 from hwcomp.errors import DeviceError, DeviceLost, InputError
+from hwcomp.kernel import parse
 from hwcomp.manifest import Manifest
 from hwcomp.matching import check_matches
 from hwcomp.pipeline import compile_workload
+from hwcomp.profiling import profile_kernels
+from hwcomp.quick_subject import quick_subject
 from hwcomp.report import render_terminal
 from hwcomp.report_html import render_html
 from hwcomp.target import load
+from hwcomp.tracing import trace
 from hwcomp.workload import Workload
 
 SLOW = ("session.run_with_iobinding(binding)", "import time; time.sleep(0.02); session.run_with_iobinding(binding)")
@@ -264,3 +268,65 @@ def test_a_gpu_behind_ssh(
 def test_the_manifest_of_a_gpu_is_read_again(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
     written = compiled(workload("images"), precision="int8")
     assert Manifest.model_validate(json.loads((tmp_path / "out" / "manifest.json").read_text())) == written
+
+
+class Wide(nn.Module):
+    """Convolutions that are large enough for their width and precision to matter on paper."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Conv2d(i, o, 3, padding=1) for i, o in ((3, 256), (256, 256), (256, 256)))
+        self.fc = nn.Linear(256, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.a, self.b, self.c):
+            x = torch.relu(layer(x))
+        result: Tensor = self.fc(x.mean((2, 3)))
+        return result
+
+
+def trainable() -> Workload:
+    torch.manual_seed(0)
+    data = [(torch.randn(4, 3, 28, 28), torch.randint(0, 4, (4,))) for _ in range(2)]
+    return Workload(
+        name="wide", model=Wide().eval(), example_inputs=(torch.randn(4, 3, 28, 28),), train_data=lambda: data
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("uniform_pruning", {"shrinking": Shrinking(rate=0.5, epochs=1)}),
+        ("differentiable", {"shrinking": Shrinking(epochs=2)}),
+    ],
+)
+def test_methods_that_train_choose_halves_for_every_operator(
+    method: Method, options: dict[str, Any], compiled: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    budget = Fastest(None) if method == "uniform_pruning" else Speedup(2.0)
+    manifest = compiled(trainable(), method=method, budget=budget, **options)
+    chosen = {site.choice for site in manifest.sites}
+    assert "float16" in chosen
+    assert chosen <= {"float", "float16"}
+    types = {one.data_type for one in onnx.load_model_from_string(file_of(tmp_path)).graph.initializer}
+    assert TensorProto.FLOAT16 in types
+    loaded = hwcomp.load(tmp_path / "out", provider="cpu")
+    assert np.isfinite(loaded(trainable().example_inputs[0]).numpy()).all()
+
+
+def test_a_table_of_a_gpu_has_kernels_in_halves(
+    driver: Driver, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured of a network for methods that train: operators in both formats, and the casts between them."""
+    driver.set(H200)
+    monkeypatch.setenv("HWCOMP_CACHE", str(tmp_path / "cache"))
+    given, target = workload("images"), load("gpu")
+    subject = quick_subject(trace(given.model, given.example_inputs), target)
+    device = opened(*STAND_IN)
+    rows = profile_kernels(subject, (device,), 1, print)
+    kernels = [parse(row.kernel) for row in rows]
+    assert {kernel.scheme for kernel in kernels if kernel.op == "conv2d"} == {"float", "float16"}
+    assert {(kernel.op, kernel.scheme) for kernel in kernels if kernel.op in ("quantize", "dequantize")} == {
+        ("quantize", "float16"), ("dequantize", "float16"),
+    }  # fmt: skip
+    assert {kernel.detail for kernel in kernels if kernel.op == "launch"} == {"", "graph"}
