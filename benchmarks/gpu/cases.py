@@ -1,7 +1,7 @@
 """What a bundle runs: steps, and the cases that each consists of."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-STEPS = ("facts", "correct", "latency", "launch", "speed", "tests", "compiled", "training")
+STEPS = ("facts", "correct", "latency", "launch", "speed", "tests", "product", "compiled", "training")
 """The most important first."""
 
 NEEDS = {
@@ -20,6 +20,7 @@ NEEDS = {
     "compiled": ("torch", "numpy", "safetensors", "triton"),
     "speed": ("torch", "accelerate", "pydantic", "networkx", "rich", "PIL"),
     "tests": ("torch", "pytest", "pydantic", "accelerate"),
+    "product": ("torch", "onnxruntime", "onnx", "onnxscript", "onnx_ir", "typer", "pydantic", "networkx", "scipy"),
     "training": ("torch", "accelerate", "pydantic", "networkx", "rich", "PIL", "onnxscript", "onnx_ir", "onnxruntime"),
 }
 """Step -> modules that it cannot do without."""
@@ -75,11 +76,22 @@ def _of(step: str, *, rehearse: bool) -> Iterator[Case]:
         for network, batch in dict.fromkeys((one["network"], one["batch"]) for one in libraries):
             options = {"network": network, "batch": batch}
             yield Case(step=step, name=f"{step}-{network}-b{batch}", options=options, least_s=20.0)
+    elif step == "product":
+        yield from _commands(dict.fromkeys((one["network"], one["batch"]) for one in libraries))
     elif step == "speed":
         for model in ("resnet20",) if rehearse else ("resnet20", "resnet56"):
             yield Case(step=step, name=f"speed-{model}", options={"model": model})
     else:
         yield from _schedules(rehearse=rehearse)
+
+
+def _commands(networks: Iterable[tuple[str, int]]) -> Iterator[Case]:
+    """Give what a user would run: a general profile, then for each network and batch its profile and a compilation."""
+    yield Case(step="product", name="product-table", options={"kind": "table"}, least_s=60.0)
+    for network, batch in networks:
+        for kind in ("profile", "compile"):
+            options = {"kind": kind, "network": network, "batch": batch}
+            yield Case(step="product", name=f"product-{kind}-{network}-b{batch}", options=options, least_s=30.0)
 
 
 def _schedules(*, rehearse: bool) -> Iterator[Case]:

@@ -5,6 +5,7 @@ python benchmarks/gpu/gather.py RESULTS
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from tables_gpu import TABLES
 
 KEPT = Path(__file__).resolve().parents[1] / "results"
+TABLES_OF_TARGETS = Path(__file__).resolve().parents[2] / "cost_models" / "tables"
 
 Results = Mapping[str, dict[str, Any]]
 
@@ -55,6 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     parser.add_argument("--into", type=Path, default=KEPT, help="where the shipped results lie")
+    parser.add_argument("--tables", type=Path, default=TABLES_OF_TARGETS, help="where shipped latency tables lie")
     options = parser.parse_args()
     try:
         results = read_all(options.results)
@@ -68,6 +71,9 @@ def main() -> int:
         table: Callable[[Results], str] | None = TABLES.get(step)
         if table is not None:
             print(f"{machine_line(cases)}\n\n{table(cases)}\n")
+    for table in sorted((options.results / "tables").glob("*")):
+        shutil.copy(table, options.tables / table.name)
+        print(f"{options.tables / table.name}: the table that hwcomp ships for this GPU")
     for name in sorted(set(results) - set(good)):
         print(f"{name} failed: {results[name]['error']}")
     return 0

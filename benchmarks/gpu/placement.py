@@ -27,9 +27,11 @@ from hwcomp.artifact import TVM  # noqa: E402
 from hwcomp.config import CompileConfig  # noqa: E402
 from hwcomp.console import Reporter  # noqa: E402
 from hwcomp.default_passes import default_passes  # noqa: E402
+from hwcomp.design import designed_assignments  # noqa: E402
 from hwcomp.job import Job  # noqa: E402
 from hwcomp.prepared import prepare_for_search  # noqa: E402
 from hwcomp.program import run_passes  # noqa: E402
+from hwcomp.quick_subject import quick_subject  # noqa: E402
 from hwcomp.stages import Stages, cache_root  # noqa: E402
 from hwcomp.target import load  # noqa: E402
 from hwcomp.tracing import trace  # noqa: E402
@@ -136,7 +138,25 @@ def files_of(network: str) -> list[Version]:
         assert target.gpu is not None
         offered = versions_for_gpu(job, target.gpu, program, prepared, timed=False).offered
         made += [version for version in offered if version.provider == "cuda" and version.runtime != TVM]
-    return made
+    return [*made, *searched_files(network)]
+
+
+def searched_files(network: str) -> list[Version]:
+    """Return files as methods that search every operator make them: all in halves, and in turns with float32."""
+    workload = load_workload(str(ROOT / "examples" / "imagenet_shapes" / f"model.py:{network}"))
+    subject = quick_subject(trace(workload.model, workload.example_inputs), load("gpu"))
+    designed = designed_assignments(subject.space)
+    told = {"float16": ", operator by operator", "alternating 0": " in turns with float32"}
+    return [
+        Version(
+            runtime="onnxruntime",
+            provider="cuda",
+            content=subject.lower(designed[name]),
+            precision="float16",
+            what=what,
+        )
+        for name, what in told.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python run.py --out results [--minutes 10] [--only STEP ...] [--jobs 4]
     python run.py --out rehearsal --rehearse          # on a processor, with tiny sizes: nothing is measured
 
-Steps, the most important first: facts, correct, latency, launch, speed, tests, compiled, training. The same command
-goes on where it was. Exit codes: 0 all done, 1 something failed, 2 it cannot run here, 3 time ended before everything
-was done, 130 interrupted.
+Steps, the most important first: facts, correct, latency, launch, speed, tests, product, compiled, training. The same
+command goes on where it was. Exit codes: 0 all done, 1 something failed, 2 it cannot run here, 3 time ended before
+everything was done, 130 interrupted.
 """
 
 import sys

@@ -32,6 +32,22 @@ def latencies(cases: Results) -> str:
     return "\n".join(rows)
 
 
+def products(cases: Results) -> str:
+    """Return what the commands found: the table's error for each network, and the versions that were compared."""
+    rows = ["| network, batch | version | median, us | speed-up | off by |", "|---|---|---|---|---|"]
+    for case in cases.values():
+        options, found = case["options"], case["result"]
+        where = f"{options.get('network', 'general')}, {options.get('batch', '')}"
+        if options["kind"] == "compile":
+            for one in found["versions"]:
+                taken = " (taken)" if one["taken"] else ""
+                numbers = one["refused"] or f"{one['latency_us']:.0f} | {one['speedup']:.2f}x | {one['distance']:.1e}"
+                rows.append(f"| {where} | {one['name']}{taken} | {numbers} |")
+        elif options["kind"] == "profile":
+            rows.append(f"| {where} | table of {found['kernels']} kernels, error {found['error']:.1%} | | | |")
+    return "\n".join(rows)
+
+
 def launches(cases: Results) -> str:
     """Return the cost of starting a kernel."""
     (case,) = cases.values()
@@ -70,6 +86,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "latency": latencies,
     "compiled": latencies,
     "launch": launches,
+    "product": products,
     "speed": speeds,
     "training": accuracies,
 }
