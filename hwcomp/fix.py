@@ -39,21 +39,18 @@ class QuantPlan:
         assignment: site -> scheme, complete.
         tensors: tensor -> parameters, only those that are quantised.
         weights: site -> weight, only those that are quantised.
+        is_symmetric: whether 0 stands for 0 in every tensor that may be quantised, so that biases stay float.
     """
 
     assignment: Mapping[str, str]
     tensors: Mapping[str, QuantParams]
     weights: Mapping[str, QuantWeight]
+    is_symmetric: bool = False
 
     @property
     def is_in_halves(self) -> bool:
         """Whether the narrow format is float16."""
         return any(scheme == FLOAT16.name for scheme in self.assignment.values())
-
-    @property
-    def is_symmetric(self) -> bool:
-        """Whether 0 stands for 0 in all tensors, and biases stay float."""
-        return any(params.dtype in SYMMETRIC for params in self.tensors.values())
 
 
 def plan(
@@ -82,7 +79,8 @@ def plan(
             source = node.all_input_nodes[0].name
             weight = quantize_weight(node, scheme, seen.get(source), weight_bits)
             weights[node.name] = _with_integer_bias(weight, scheme, params[source])
-    return QuantPlan(assignment=chosen, tensors=tensors, weights=weights)
+    is_symmetric = any(one.dtype in SYMMETRIC for one in params.values())
+    return QuantPlan(assignment=chosen, tensors=tensors, weights=weights, is_symmetric=is_symmetric)
 
 
 def _is_stored_as_integers(node: fx.Node, chosen: Assignment) -> bool:

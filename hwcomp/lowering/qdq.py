@@ -38,7 +38,9 @@ def insert_qdq(model: ir.Model, quantization: QuantPlan) -> ir.Model:
             _quantize_tensor(graph, tensor, values[tensor], params, quantization)
     for node in list(graph):
         site = node.metadata_props.get(SITE, "")
-        if quantization.assignment.get(site, FLOAT) == "int8" and not quantization.is_symmetric:
+        if quantization.is_symmetric:
+            continue  # for GPUs, which have kernels for the activations themselves
+        if quantization.assignment.get(site, FLOAT) == "int8":
             _expand_activation(graph, node, site)
         elif node.op_type == "HardSwish":
             name_hardswish(graph, node, site)

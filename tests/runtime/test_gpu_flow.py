@@ -207,6 +207,15 @@ def test_one_precision_for_the_whole_network(
     np.testing.assert_allclose(loaded.numpy(), found, atol=1e-5)
 
 
+def test_a_hard_swish_stays_one_operator(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
+    """GPUs have a kernel for it; on processors it is written as two."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Hardswish(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    compiled(Workload(name="swish", model=model, example_inputs=(torch.randn(1, 3, 8, 8),)), precision="weight8")
+    kinds = [node.op_type for node in onnx.load_model_from_string(file_of(tmp_path)).graph.node]
+    assert kinds.count("HardSwish") == 1
+    assert "HardSigmoid" not in kinds
+
+
 def test_the_program_has_the_rounding_of_the_file(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
     compiled(workload("images"), precision="int8")
     source = (tmp_path / "out" / "program" / "network.py").read_text()
