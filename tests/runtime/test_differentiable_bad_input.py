@@ -100,6 +100,7 @@ def test_data(search: Command, before: str, after: str, words: list[str]) -> Non
     assert not (search.folder / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_constant_metric_decides_nothing(search: Command) -> None:
     metric = "def metric(outputs, targets):\n    return 50.0\n\n\ndef train_data"
     search.write(SOURCE.replace("def train_data", metric))

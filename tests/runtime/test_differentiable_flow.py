@@ -206,6 +206,7 @@ def test_without_labels_the_original_teaches(search: Command) -> None:
     assert manifest["compiled"]["accuracy"] > 80
 
 
+@pytest.mark.slow
 def test_without_labels_nothing_else_must_be_said(search: Command) -> None:
     assert search.write(UNLABELLED).search("--speedup", "2.5x", "--epochs", 2).code == 0
 

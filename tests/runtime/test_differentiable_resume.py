@@ -109,6 +109,7 @@ def test_another_search_starts_anew(
         assert set(manifest["assignment"]) <= {"fc", "mean_pool", "mean_flat"}
 
 
+@pytest.mark.slow
 def test_a_slower_device_is_searched_anew(search: Command) -> None:
     """The same network, space and latency with another table is another search."""
     shown, board = search("targets", "show", "arm").out, search.folder / "board.toml"

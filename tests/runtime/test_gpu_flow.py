@@ -40,6 +40,7 @@ from hwcomp.report import render_terminal
 from hwcomp.report_html import render_html
 from hwcomp.target import load
 from hwcomp.tracing import trace
+from hwcomp.uniform import timing
 from hwcomp.workload import Workload
 
 SLOW = ("session.run_with_iobinding(binding)", "import time; time.sleep(0.02); session.run_with_iobinding(binding)")
@@ -89,6 +90,7 @@ def workload(name: str, **more: Any) -> Workload:
 def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
     """Compile for a GPU; where one is given, on a device that is opened as it says."""
     monkeypatch.setenv("HWCOMP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(timing, "ROUNDS", 2)
 
     def compiled(given: Workload, device: Any = None, **options: Any) -> Manifest:
         monkeypatch.setattr(benches, "open_device", lambda *_: device())
@@ -306,7 +308,7 @@ def trainable() -> Workload:
     ("method", "options"),
     [
         ("uniform_pruning", {"shrinking": Shrinking(rate=0.5, epochs=1)}),
-        ("differentiable", {"shrinking": Shrinking(epochs=2)}),
+        pytest.param("differentiable", {"shrinking": Shrinking(epochs=2)}, marks=pytest.mark.slow),
     ],
 )
 def test_methods_that_train_choose_halves_for_every_operator(

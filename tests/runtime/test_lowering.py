@@ -417,7 +417,7 @@ def test_a_filter_of_zeros_keeps_its_bias() -> None:
         assert distance(one.eager, run(one.graph, one.inputs, optimized=optimized)) < 2e-2
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+@settings(max_examples=15, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(
     stages=recipes,

@@ -37,7 +37,7 @@ def refused(done: Done) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("method", ["magnitude_pruning", "score_pruning"])
+@pytest.mark.parametrize("method", ["magnitude_pruning", pytest.param("score_pruning", marks=pytest.mark.slow)])
 def test_a_density_gives_a_sparse_network(command: Command, method: str) -> None:
     manifest = compiled(command, "--method", method, "--density", 0.1)
     assert manifest["method"] == method
