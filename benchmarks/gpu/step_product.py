@@ -18,7 +18,7 @@ from cases import ROOT
 CUDA = "CUDAExecutionProvider"
 TARGET = "nvidia_h200"
 TABLE_MINUTES, REHEARSED_MINUTES = 4.0, 1.5
-COMMAND = "import sys; sys.path.append({brought!r}); from hwcomp.cli import main; main()"
+COMMAND = "import sys; sys.path.append({brought!r}); from hwcomp.cli import entry; entry()"
 """hwcomp, with what the machine lacks from the bundle."""
 
 MODEL = """
