@@ -118,7 +118,7 @@ def compile_model(model: str, options: CompileOptions, *, as_json: bool) -> None
         workload = load_workload(model)
     reporter = Reporter(console)
     if config.dry_run:
-        from hwcomp.diagnosis import plan_of
+        from hwcomp.dry_run import plan_of
 
         plan_of(workload, config, reporter)
         return

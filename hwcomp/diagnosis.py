@@ -11,15 +11,14 @@ from rich.table import Table
 from hwcomp.benches import Context, make_bench
 from hwcomp.config import CompileConfig
 from hwcomp.console import Reporter
-from hwcomp.cost_models.roofline import Roofline
 from hwcomp.devices.agent.gpus import gpus
 from hwcomp.filter_splits import split_network
 from hwcomp.fingerprint import environment
 from hwcomp.groups import Groups, width_groups
-from hwcomp.kernels import kernels_of, search_space
+from hwcomp.kernels import search_space
 from hwcomp.latency_table import trust
 from hwcomp.passes.split_filters import part_names
-from hwcomp.pipeline import trace_workload, traced, transformed
+from hwcomp.pipeline import trace_workload, transformed
 from hwcomp.prepared import prepare_for_search
 from hwcomp.program import Program
 from hwcomp.scheme import NARROW, Split
@@ -53,6 +52,12 @@ def diagnose_environment(console: Console) -> None:
     console.print(table)
 
 
+ON_GPUS = (
+    "  These are for methods that train (--method). Without one the whole network gets one precision: "
+    "`hwcomp compile --dry-run` names those that would be compared."
+)
+
+
 def diagnose_model(workload: Workload, config: CompileConfig, reporter: Reporter) -> None:
     """Print what of a model can be quantised, what not and why, and the latencies within reach."""
     target = load(config.target)
@@ -64,6 +69,8 @@ def diagnose_model(workload: Workload, config: CompileConfig, reporter: Reporter
     for (op, schemes), count in kinds.most_common():
         table.add_row(op, str(count), schemes)
     reporter.console.print(table)
+    if target.gpu is not None:
+        reporter.console.print(ON_GPUS, highlight=False, soft_wrap=True)
     for note in program.notes:
         reporter.console.print(f"  {note.site}: {note.reason}", highlight=False, soft_wrap=True)
     groups = width_groups(network)
@@ -145,21 +152,4 @@ def report_reach(
     reporter.stage("Reach").done(
         f"smallest {smallest / 1e3:.3f} ms, float (default) {default / 1e3:.3f} ms, largest "
         f"{max(slowest, default) / 1e3:.3f} ms, with all channels; {table.provenance}, {trust(table)}"
-    )
-
-
-def plan_of(workload: Workload, config: CompileConfig, reporter: Reporter) -> None:
-    """Print what a compilation would do, without measuring or writing anything."""
-    target = load(config.target)
-    program = traced(workload, target, reporter)
-    space = search_space(program)
-    threads = config.threads or target.hardware.cores
-    table = Roofline(target=target, threads=threads).cost_table(space, kernels_of(program, target.activation))
-    fastest = solve(table, Sensitivity(weights={}, tensors={}))
-    smallest = table.predict_us(fastest) if fastest is not None else table.predict_us({})
-    measured = "it would be measured here" if target.local else "no such device is here: estimates would stand"
-    reporter.stage("Plan").done(
-        f"budget: {config.budget}; {len(space.free)} operators to choose for, 10^{space.size_log10:.0f} assignments; "
-        f"float about {table.predict_us({}) / 1e3:.3f} ms, fastest about {smallest / 1e3:.3f} ms (analytic, "
-        f"+-{100 * table.error:.0f} %); {measured}. Dry run: nothing was measured or written."
     )

@@ -13,12 +13,22 @@ from hwcomp.scheme import FLOAT
 from hwcomp.target import Gpu, Target
 
 ONNXRUNTIME = "onnxruntime"
+RUNTIMES = {ONNXRUNTIME: "ONNX Runtime", TVM: "TVM"}
+PROVIDERS: dict[Provider, str] = {"cpu": "", "cuda": ", CUDA", "tensorrt": ", TensorRT"}
+
+
+def name_of(runtime: str, provider: Provider, precision: Precision) -> str:
+    """Return what people read: "ONNX Runtime, TensorRT, int8"."""
+    return f"{RUNTIMES[runtime]}{PROVIDERS[provider] if runtime == ONNXRUNTIME else ''}, {precision}"
+
 
 INT8_OPS = ("conv2d", "linear", "add", "max_pool2d", "adaptive_avg_pool2d")
 """Operators that TensorRT fuses with Q/DQ pairs into kernels for integers (its documentation)."""
 
 WEIGHT_ONLY = ("weight8", "weight4")
 """Schemes of linear layers whose products are float: for networks that wait for their weights."""
+
+WHOLE_ATTENTION = ", attention in one kernel"
 
 MOSTLY = 0.5
 """Share of a network's weights that must lie in linear layers for weight-only schemes to be tried unasked."""
@@ -45,6 +55,11 @@ class Form:
     halves: bool = False
     permitted: tuple[str, ...] = ()
     attention: bool = False
+
+    @property
+    def name(self) -> str:
+        """What people read."""
+        return name_of(self.runtime, self.provider, self.precision) + (WHOLE_ATTENTION if self.attention else "")
 
     @property
     def wishes(self) -> Wishes:

@@ -22,9 +22,8 @@ from hwcomp.sparse_kernels.tir_build import vectors_of
 from hwcomp.subject import to_bytes
 from hwcomp.target import Gpu
 from hwcomp.tuning.lookup import tuned_for
-from hwcomp.uniform.forms import ONNXRUNTIME, Form, offered
+from hwcomp.uniform.forms import ONNXRUNTIME, WHOLE_ATTENTION, Form, name_of, offered
 
-NAMES = {ONNXRUNTIME: "ONNX Runtime", TVM: "TVM"}
 PACKAGES = {ONNXRUNTIME: "onnxruntime", TVM: "apache-tvm"}
 NOTHING_FOR_IT = "The network has no operator that has the precision asked for; leave --precision out."
 
@@ -58,7 +57,7 @@ class Version:
     @property
     def name(self) -> str:
         """What people read."""
-        return _name(self.runtime, self.provider, self.precision) + self.what
+        return name_of(self.runtime, self.provider, self.precision) + self.what
 
     @property
     def runtime_version(self) -> str:
@@ -81,11 +80,6 @@ class Versions:
     baseline: Version
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
-
-
-def _name(runtime: str, provider: Provider, precision: Precision) -> str:
-    shown = {"cuda": ", CUDA", "tensorrt": ", TensorRT"} if runtime == ONNXRUNTIME else {}
-    return f"{NAMES[runtime]}{shown.get(provider, '')}, {precision}"
 
 
 def library_for_processor(job: Job, program: Program, plain: bytes) -> Versions:
@@ -126,7 +120,7 @@ def versions_for_gpu(job: Job, gpu: Gpu, program: Program, prepared: Prepared, *
         try:
             version = _library(job, gpu, program, form) if form.runtime == TVM else _file(job, prepared, form)
         except LoweringError as error:
-            refused[_name(form.runtime, form.provider, form.precision)] = str(error)
+            refused[form.name] = str(error)
             continue
         made += [] if version is None else [version]
     if not made and not refused:
@@ -168,7 +162,7 @@ def _file(job: Job, prepared: Prepared, form: Form) -> Version | None:
         assignment=assignment,
         wishes=form.wishes,
         is_checkable=form.shows_its_rounding,
-        what=", attention in one kernel" if form.attention else "",
+        what=WHOLE_ATTENTION if form.attention else "",
     )
 
 

@@ -341,3 +341,14 @@ def test_a_table_of_a_gpu_has_kernels_in_halves(
         ("quantize", "float16"), ("dequantize", "float16"),
     }  # fmt: skip
     assert {kernel.detail for kernel in kernels if kernel.op == "launch"} == {"", "graph"}
+
+
+def test_what_would_be_compared_is_told_without_doing_it(cli: Any, tiny_source: str) -> None:
+    source = cli.write(tiny_source)
+    said = cli.succeeds("compile", source, "--target", "gpu", "--dry-run")
+    assert "compared on paper: no device is given: ONNX Runtime, CUDA, float32; ONNX Runtime, CUDA, float16" in said
+    assert not (cli.folder / "build").exists()
+    assert "float17" in cli("compile", source, "--target", "gpu", "--dry-run", "--precision", "float17").sentence()
+    t4 = ("compile", source, "--target", "nvidia_t4", "--dry-run", "--precision", "bfloat16")
+    assert "multiplies in float32, float16, int8, not in bfloat16" in cli(*t4).sentence()
+    assert "These are for methods that train" in cli.succeeds("doctor", source, "--target", "gpu")
