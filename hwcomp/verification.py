@@ -19,9 +19,11 @@ from hwcomp.emulation.counts import Counts
 from hwcomp.lowering.onnxruntime import Array, Feed
 from hwcomp.reference import plain_outputs
 
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
+Kind = Literal["int8", "fp16", "bf16", "fp32"]
+
+TOLERANCES: dict[Kind, float] = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1}
 """Largest difference of a float network, relative to its largest output: the order of additions differs, and halves
-are rounded to 11 bits after every layer."""
+are rounded to 11 bits after every layer, bfloat16 to 8."""
 
 MAX_STEPS = 2.0
 """Largest difference of an integer network in quantisation steps: where float arithmetic rounds to another integer."""
@@ -46,7 +48,7 @@ class Verification:
     Attributes:
         fingerprint: of the device.
         runtime: that ran there.
-        kind: "int8" if anything in the model is quantised, "fp16" if it computes in halves, else "fp32".
+        kind: "int8" if anything in the model is quantised, "fp16" or "bf16" if it computes in these, else "fp32".
         values: numbers in all outputs.
         differing: how many of them are not the same, bit by bit.
         relative: largest difference relative to the largest output; infinite if one is no number on one side only.
@@ -58,7 +60,7 @@ class Verification:
 
     fingerprint: str
     runtime: str
-    kind: Literal["int8", "fp16", "fp32"]
+    kind: Kind
     values: int
     differing: int
     relative: float
@@ -111,7 +113,7 @@ def verify(folder: Path, device: Device) -> Verification:
     graph = onnx.load_model_from_string(content).graph
     facts = device.facts()
     is_integer = any(node.op_type in INTEGER_OPS or node.op_type.startswith("QLinear") for node in graph.node)
-    kind: Literal["int8", "fp16", "fp32"] = "int8" if is_integer else _float_kind(folder, graph)
+    kind: Kind = "int8" if is_integer else _float_kind(folder, graph)
     steps = [_step(graph, item.name) for item in graph.output] if is_integer else None
     differing, relative, worst_steps = compare_outputs(expected, found, steps)
     rounding = 0.0
@@ -133,10 +135,11 @@ def verify(folder: Path, device: Device) -> Verification:
     )
 
 
-def _float_kind(folder: Path, graph: onnx.GraphProto | None = None) -> Literal["fp16", "fp32"]:
-    """Return whether anything in an artifact is in halves."""
+def _float_kind(folder: Path, graph: onnx.GraphProto | None = None) -> Kind:
+    """Return the number format with the fewest bits in an artifact, or that its runtime may choose."""
     has_halves = graph is not None and any(one.data_type == onnx.TensorProto.FLOAT16 for one in graph.initializer)
-    return "fp16" if has_halves or artifact.read(folder).runtime.precision == "float16" else "fp32"
+    named: dict[str | None, Kind] = {"float16": "fp16", "bfloat16": "bf16"}
+    return "fp16" if has_halves else named.get(artifact.read(folder).runtime.precision, "fp32")
 
 
 def _verify_library(folder: Path, content: bytes, feed: Feed, device: Device) -> Verification:

@@ -6,7 +6,8 @@ from rich.console import Console
 
 from hwcomp import artifact
 from hwcomp.console import Reporter, Stage
-from hwcomp.devices import EMULATED, open_device
+from hwcomp.devices import CPU, EMULATED, open_device
+from hwcomp.matching import check_gpus
 from hwcomp.target import load
 from hwcomp.verification import SCALAR_LIMIT, Verification
 from hwcomp.verification import verify as compare
@@ -29,8 +30,11 @@ def verify(folder: Path, device: str, target: str | None) -> int:
     manifest = artifact.read(folder)
     emulated = load(target or manifest.target.name) if device == EMULATED else None
     stage = Reporter(console).stage("Verify")
-    with open_device(device, emulated) as place, stage.bar(f"running on {device}", total=None):
-        found = compare(folder, place)
+    with open_device(device, emulated, CPU if emulated else manifest.target.provider) as place:
+        if place.facts().provider != CPU:
+            check_gpus(place)
+        with stage.bar(f"running on {device}", total=None):
+            found = compare(folder, place)
     _show(found, stage, device)
     return 0 if found.agrees else 1
 

@@ -281,7 +281,8 @@ def test_an_artifact_for_a_gpu_is_not_run_on_the_processor_unasked(cli: Any, boa
     assert manifest["target"]["provider"] == "cpu"
     manifest["target"]["provider"] = "cuda"
     (artifact / "manifest.json").write_text(json.dumps(manifest))
-    assert "there is no NVIDIA GPU, so nothing can be measured for a GPU" in cli("bench", "artifact").sentence()
+    for command in ("bench", "verify"):
+        assert "there is no NVIDIA GPU, so nothing can be measured for a GPU" in cli(command, "artifact").sentence()
     shape = hwcomp.load(board)._session.get_inputs()[0].shape
     np.save(cli.folder / "x.npy", np.zeros(shape, np.float32))
     run = ("run", "artifact", "--input", "x.npy", "--output", "y.npy")
