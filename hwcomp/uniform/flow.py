@@ -33,6 +33,7 @@ from hwcomp.program import Program, run_passes
 from hwcomp.target import Gpu
 from hwcomp.uniform.forms import check_precision, whole_network_target
 from hwcomp.uniform.judging import Judge
+from hwcomp.uniform.partial import with_partial_integers
 from hwcomp.uniform.timing import Timed, estimate, measure
 from hwcomp.uniform.versions import Versions, library_for_processor, versions_for_gpu
 
@@ -82,6 +83,7 @@ def _for_gpu(job: Job, gpu: Gpu, device: Device | None) -> Uniform:
     prepared = prepare_for_search(job.workload, program, target, job.config, job.stages, job.reporter)
     made = versions_for_gpu(job, gpu, prepared.fixed({}), prepared, timed=device is not None)
     judge = Judge.of(job, prepared.plain, prepared.data.inputs, prepared.data.validation)
+    made = with_partial_integers(job, prepared, made, judge)
     timed = _timed(job, program, device, made, judge)
     assignment = timed.version.assignment
     source = prepared.data.source if assignment else "none: nothing is quantised"

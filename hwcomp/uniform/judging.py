@@ -18,6 +18,9 @@ from hwcomp.uniform.versions import Version
 INPUTS = 4
 """Inputs for which a version's outputs are compared with the float network's."""
 
+LATENCY_HERE_US = 4000.0
+"""Of a network on this processor, about: it decides how many held-out samples are looked at."""
+
 NEGLIGIBLE = 0.005
 """Distance below which versions count as equally exact; halves move outputs by a fifth of it."""
 
@@ -121,6 +124,15 @@ class Judge:
             return None
         before = Runner(self.plain, self.job.threads)
         return points_lost(before, after, self.validation, self.job.workload.metric, latency_us)
+
+    def is_accurate_here(self, version: Version) -> bool:
+        """Return whether a version that any processor can run is within the budget's loss of accuracy, run here."""
+        drop = None
+        if self.validation and self.job.config.budget.max_drop is not None:
+            before, after = (Runner(one, self.job.threads) for one in (self.plain, version.content))
+            drop = points_lost(before, after, self.validation, self.job.workload.metric, LATENCY_HERE_US)
+        seen = Judged(version=version, latency_us=1.0, speedup=1.0, distance=self.moved_here(version), drop=drop)
+        return seen.candidate.is_accurate(self.job.config.budget)
 
     def accuracy(self, version: Version) -> Accuracy | None:
         """Return the metric of the float network and a version on the test data; None where there is none."""

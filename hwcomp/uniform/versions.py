@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hwcomp.artifact import TVM
 from hwcomp.config import Precision, Provider
@@ -178,16 +178,19 @@ def _library(job: Job, gpu: Gpu, program: Program, form: Form) -> Version:
     return Version(runtime=TVM, provider=gpu.provider, content=library.content, precision=precision, notes=[note])
 
 
+def rebuilt(version: Version, content: bytes, assignment: Mapping[str, str], what: str) -> Version:
+    """Return a version with another file of the same kind, which has the same wishes."""
+    assert version.wishes is not None
+    return replace(version, content=with_wishes(content, version.wishes), assignment=assignment, what=what)
+
+
 def captured(version: Version) -> Version | None:
     """Return the same version with its kernels started together as a CUDA graph; None if it has none or is one."""
     if version.wishes is None or version.wishes.graph:
         return None
-    wishes = Wishes(version.wishes.provider, version.wishes.precisions, graph=True)
-    return Version(
-        runtime=version.runtime, provider=version.provider, precision=version.precision, wishes=wishes,
-        content=with_wishes(without_wishes(version.content, version.wishes), wishes), assignment=version.assignment,
-        is_checkable=version.is_checkable, what=f"{version.what}, as a CUDA graph", notes=version.notes,
-    )  # fmt: skip
+    wishes = replace(version.wishes, graph=True)
+    content = with_wishes(without_wishes(version.content, version.wishes), wishes)
+    return replace(version, content=content, wishes=wishes, what=f"{version.what}, as a CUDA graph")
 
 
 def _size(content: bytes) -> str:

@@ -4,6 +4,7 @@ The driver is a stand-in, and ONNX Runtime's processor plays the GPU's CUDA prov
 """
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -246,6 +247,43 @@ def test_what_loses_too_much_is_passed_over(compiled: Callable[..., Manifest]) -
     (taken,) = [version for version in manifest.versions if version.taken]
     assert taken.drop == 0.0
     assert manifest.compiled.accuracy == manifest.baseline.accuracy == 100.0
+
+
+class Fragile(nn.Module):
+    """One of its layers has weights that 8 bits do not hold: a few large ones, and many that matter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Conv2d(8, 8, 3, padding=1) for _ in range(16)))
+        self.last = nn.Conv2d(8, 4, 1)
+        with torch.no_grad():
+            weight = self.layers[7].weight
+            weight[:, 0] = 300.0  # of a channel that is next to nothing
+            self.layers[6].weight[0] *= 1e-4
+            assert self.layers[6].bias is not None
+            self.layers[6].bias[0] = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = x + 0.1 * torch.tanh(layer(x))
+        result: Tensor = self.last(x)
+        return result
+
+
+def test_operators_that_integers_harm_stay_in_halves(compiled: Callable[..., Manifest]) -> None:
+    torch.manual_seed(0)
+    given = Workload(name="fragile", model=Fragile().eval(), example_inputs=(torch.randn(2, 8, 12, 12),))
+    everywhere = compiled(given, precision="int8", budget=Fastest(None))
+    (only,) = everywhere.versions
+    assert only.distance is not None
+    strict = compiled(given, precision="int8", budget=Fastest(only.distance / 0.3 / 2))
+    (taken,) = [version for version in strict.versions if version.taken]
+    match = re.search(r"but (\d+) of (\d+) operators$", taken.name)
+    assert match is not None
+    assert len(strict.assignment) == int(match[2]) - int(match[1])
+    assert set(strict.assignment) < set(everywhere.assignment)
+    assert taken.distance is not None
+    assert taken.distance <= only.distance / 2
 
 
 @pytest.mark.skipif(MISSING, reason=REASON)
