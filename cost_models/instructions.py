@@ -8,16 +8,14 @@ thread. Rows of the table are counted in the context of whole networks; kernels 
 those that were. The error is that of the rate, which no count can lower, together with that of the prediction.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from math import hypot
 from typing import final
 
 from hwcomp.cost import CostTable
-from hwcomp.cost_models.learned import Learned, LearnedModel
+from hwcomp.cost_models._shipped import shipped_model, shipped_table
+from hwcomp.cost_models.learned import Learned
 from hwcomp.cost_models.lookup import Lookup
 from hwcomp.errors import InputError
 from hwcomp.kernel import Kernels
@@ -44,7 +42,9 @@ class Instructions:
         Raises:
             InputError: there is no table for the target, and the kernels that were counted here do not suffice.
         """
-        rows = {**shipped_rows(self.target.name), **self.counted}
+        shipped = shipped_table(self.target.name)
+        counted = shipped.rows if shipped is not None and shipped.provenance == "simulated" else {}
+        rows = {**counted, **self.counted}
         lookup = Lookup(rows=rows, provenance="simulated")
         model = shipped_model(self.target.name)
         if not lookup.missing(kernels):
@@ -58,23 +58,6 @@ class Instructions:
             )
         rate_error = self.target.hardware.cpi_error or 0.0
         return replace(table, error=hypot(table.error, rate_error), provenance="simulated")
-
-
-@cache
-def shipped_rows(target: str) -> dict[str, float]:
-    """Return kernel -> microseconds of the table that comes with hwcomp for a target; empty if there is none."""
-    path = files("hwcomp.cost_models") / "tables" / f"{target}.jsonl"
-    if not path.is_file():
-        return {}
-    _, *rows = (json.loads(line) for line in path.read_text().splitlines())
-    return {row["kernel"]: row["median_us"] for row in rows if "kernel" in row}
-
-
-@cache
-def shipped_model(target: str) -> LearnedModel | None:
-    """Return the model fitted to a target's shipped table, or None if there is none."""
-    path = files("hwcomp.cost_models") / "tables" / f"{target}.model.json"
-    return LearnedModel.from_json(path.read_text()) if path.is_file() else None
 
 
 COST_MODEL = Instructions

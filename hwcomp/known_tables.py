@@ -1,7 +1,8 @@
 """The table of a device that is not at hand: the best that is known of it.
 
 In order: rows of the latency store that were measured on such a device, with its learned model where kernels are
-missing; instructions counted under emulation, here or in the shipped table; the roofline. A table is never put together
+missing; a shipped table of such measurements; instructions counted under emulation, here or in the shipped table; the
+roofline. A table is never put together
 from several of these.
 """
 
@@ -12,8 +13,9 @@ from statistics import median
 
 from hwcomp.correction import Run, corrected
 from hwcomp.cost import CostTable
-from hwcomp.cost_models.instructions import Instructions, shipped_rows
-from hwcomp.cost_models.learned import Learned
+from hwcomp.cost_models._shipped import shipped_model, shipped_table
+from hwcomp.cost_models.instructions import Instructions
+from hwcomp.cost_models.learned import Learned, LearnedModel
 from hwcomp.cost_models.lookup import Lookup
 from hwcomp.cost_models.roofline import Roofline
 from hwcomp.errors import InputError
@@ -64,6 +66,9 @@ class KnownTables:
             if table is not None:
                 source = f"measured on {setting.device}, {setting.runtime}, {trust(table)}"
                 return Known(table=table, source=source, threads=setting.threads)
+        shipped = self._shipped(space, kernels)
+        if shipped is not None:
+            return shipped
         simulated = self._simulated(space, kernels, network)
         if simulated is not None:
             return simulated
@@ -89,16 +94,21 @@ class KnownTables:
         rows = self.store.kernels(setting, kernels.keys).items()
         return {key: row.median_us for key, row in rows if row.provenance == provenance}
 
+    def _shipped(self, space: SearchSpace, kernels: Kernels) -> Known | None:
+        """Return the table that was measured on such a device and comes with hwcomp."""
+        shipped = shipped_table(self.target.name)
+        if shipped is None or shipped.provenance != "measured" or self.threads not in (None, shipped.threads):
+            return None
+        table = _of_rows(shipped.rows, shipped_model(self.target.name), space, kernels)
+        if table is None:
+            return None
+        source = f"measured on {shipped.device}, {shipped.runtime}, shipped with hwcomp, {trust(table)}"
+        return Known(table=table, source=source, threads=shipped.threads)
+
     def _measured(self, setting: Setting, space: SearchSpace, kernels: Kernels, network: str) -> CostTable | None:
         rows = self._rows(setting, kernels, "measured")
-        model = read_model(self.store.path, setting)
-        if not Lookup(rows=rows).missing(kernels):
-            table = Lookup(rows=rows).cost_table(space, kernels)
-        elif model is not None:
-            table = Learned(model=model, measured=rows).cost_table(space, kernels)
-        else:
-            return None
-        return self._corrected(table, setting, kernels, network)
+        table = _of_rows(rows, read_model(self.store.path, setting), space, kernels)
+        return None if table is None else self._corrected(table, setting, kernels, network)
 
     def _simulated(self, space: SearchSpace, kernels: Kernels, network: str) -> Known | None:
         if self.threads not in (None, SIMULATED_THREADS):
@@ -108,7 +118,9 @@ class KnownTables:
             table = self._counted(counted, space, kernels) if counted else None
             if table is not None:
                 return self._described(self._corrected(table, setting, kernels, network))
-        table = self._counted({}, space, kernels) if shipped_rows(self.target.name) else None
+        shipped = shipped_table(self.target.name)
+        is_counted = shipped is not None and shipped.provenance == "simulated"
+        table = self._counted({}, space, kernels) if is_counted else None
         return None if table is None else self._described(table)
 
     def _counted(self, counted: Mapping[str, float], space: SearchSpace, kernels: Kernels) -> CostTable | None:
@@ -132,3 +144,12 @@ class KnownTables:
         floats = Run(assignment=table.space.everywhere(), latency_us=float_us)
         better = corrected(table, kernels, [floats, *(as_run(row, float_us) for row in rows)])
         return replace(better, error=hypot(better.error, table.error))
+
+
+def _of_rows(
+    rows: Mapping[str, float], model: LearnedModel | None, space: SearchSpace, kernels: Kernels
+) -> CostTable | None:
+    """Return the table of measured rows, what is missing by a model; None where there is none and something is."""
+    if not Lookup(rows=rows).missing(kernels):
+        return Lookup(rows=rows).cost_table(space, kernels)
+    return None if model is None else Learned(model=model, measured=rows).cost_table(space, kernels)

@@ -34,6 +34,7 @@ from hwcomp.target import Gpu
 from hwcomp.uniform.forms import check_precision, whole_network_target
 from hwcomp.uniform.judging import Judge
 from hwcomp.uniform.partial import with_partial_integers
+from hwcomp.uniform.predicting import Predictor
 from hwcomp.uniform.timing import Timed, estimate, measure
 from hwcomp.uniform.versions import Versions, library_for_processor, versions_for_gpu
 
@@ -91,9 +92,10 @@ def _for_gpu(job: Job, gpu: Gpu, device: Device | None) -> Uniform:
 
 
 def _timed(job: Job, program: Program, device: Device | None, made: Versions, judge: Judge) -> Timed:
+    predictor = Predictor.of(job, program)
     if device is None:
-        return estimate(job, program, made, judge)
-    return measure(job, program, device, made, judge)
+        return estimate(job, predictor, made, judge)
+    return measure(job, predictor, device, made, judge)
 
 
 def _written(job: Job, judge: Judge, timed: Timed, fixed: Program, calibration: str) -> Uniform:

@@ -1,20 +1,17 @@
 """How long the versions of a network take, in turn on a device; without one, by the roofline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from hwcomp.cost_models.roofline import Roofline
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
 from hwcomp.errors import DeviceError, DeviceLost, DeviceThrottled, LoweringError
 from hwcomp.job import Job
-from hwcomp.kernels import kernels_of, search_space
 from hwcomp.measurement import Comparison, Measurement, estimated
-from hwcomp.program import Program
-from hwcomp.uniform.forms import whole_network_target
 from hwcomp.uniform.judging import Judge, Judged, take
+from hwcomp.uniform.predicting import NO_TABLE, Predictor
 from hwcomp.uniform.versions import Version, Versions, captured
 
 ROUNDS = 8
@@ -38,7 +35,7 @@ class Timed:
         version: that was taken.
         baseline: latency of the float network.
         compiled: latency of the version.
-        predicted_us: by the roofline; on an emulated core what it counted.
+        predicted_us: see `hwcomp.uniform.predicting`; what was found itself where nothing is predicted.
         error: of the prediction, relative.
         distance: of the version's outputs from the float network's, relative; None where it was not run.
         ratios: speed-up in each round; empty if nothing was measured.
@@ -64,48 +61,56 @@ class Timed:
         return float(np.median(self.ratios)) if self.ratios else self.baseline.median_us / self.compiled.median_us
 
 
-def estimate(job: Job, program: Program, made: Versions, judge: Judge) -> Timed:
-    """Return the version that the roofline takes for the fastest, of those that are accurate enough here.
+def estimate(job: Job, predictor: Predictor, made: Versions, judge: Judge) -> Timed:
+    """Return the version that is predicted to be the fastest, of those that are accurate enough here.
 
     Args:
         job: the compilation.
-        program: with choices, those of the versions among them.
+        predictor: of latencies.
         made: the versions.
         judge: of what they compute.
     """
-    baseline_us, error = _roofline(job, program, made.baseline)
-    found = []
+    if not any(predictor.predicted_us(version) for version in made.offered):
+        predictor = predictor.on_paper()
+    baseline_us, error = _known(predictor, made.baseline)
+    found, refused = [], dict(made.refused)
     for version in made.offered:
-        latency_us, _ = _roofline(job, program, version)
-        found.append(
-            Judged(
-                version=version,
-                latency_us=latency_us,
-                speedup=baseline_us / latency_us,
-                distance=judge.moved_here(version),
-            )
-        )
-    taken, judged = take(found, judge, NEAR_TIE_ON_PAPER)
+        predicted = predictor.predicted_us(version)
+        if predicted is None:
+            refused[version.name] = NO_TABLE
+            continue
+        latency_us, _ = predicted
+        speedup, moved = baseline_us / latency_us, judge.moved_here(version)
+        found.append(Judged(version=version, latency_us=latency_us, speedup=speedup, distance=moved))
+    is_on_paper = predictor.provenance == "analytic"
+    taken, judged = take(found, judge, NEAR_TIE_ON_PAPER if is_on_paper else NEAR_TIE)
     elsewhere = "emulated" if job.target.gpu is None else "local, beside such a GPU,"
     note = (
-        "Nothing was measured: all latencies are the roofline's, which knows neither runtimes nor zeros; give "
-        f"--device ssh://... or --device {elsewhere} to learn more."
+        f"No version was run on the target: all latencies are {predictor.source}; give --device ssh://... or --device "
+        f"{elsewhere} to learn more."
     )
     return Timed(
         version=taken.version,
-        baseline=estimated(baseline_us, job.threads, "analytic"),
-        compiled=estimated(taken.latency_us, job.threads, "analytic"),
+        baseline=estimated(baseline_us, job.threads, predictor.provenance),
+        compiled=estimated(taken.latency_us, job.threads, predictor.provenance),
         predicted_us=taken.latency_us,
         error=error,
         distance=taken.distance,
         ratios=[],
         judged=judged,
-        refused=dict(made.refused),
+        refused=refused,
         notes=[note, *made.notes, *taken.version.notes],
     )
 
 
-def measure(job: Job, program: Program, device: Device, made: Versions, judge: Judge) -> Timed:
+def _known(predictor: Predictor, version: Version) -> tuple[float, float]:
+    """Return the prediction of a float network, of which every table knows something."""
+    predicted = predictor.predicted_us(version)
+    assert predicted is not None
+    return predicted
+
+
+def measure(job: Job, predictor: Predictor, device: Device, made: Versions, judge: Judge) -> Timed:
     """Time all versions in turn, and return the fastest of those that are accurate enough.
 
     Raises:
@@ -122,7 +127,8 @@ def measure(job: Job, program: Program, device: Device, made: Versions, judge: J
         taken = graph if graph.speedup >= WORTH_A_GRAPH * again.speedup(taken.version.name) else taken
     compiled = compared.measurement(taken.version.name)
     is_measured = compiled.provenance == "measured"
-    predicted_us, error = _roofline(job, program, taken.version) if is_measured else (compiled.median_us, 0.0)
+    told = predictor.predicted_us(taken.version) if is_measured else None
+    predicted_us, error = told or (compiled.median_us, 0.0)
     return Timed(
         version=taken.version,
         baseline=compared.measurement(BASELINE),
@@ -187,15 +193,3 @@ def _captured(
         refused[graph.name] = str(error)
         return None, None
     return _judged(graph, again, moved), again
-
-
-def _roofline(job: Job, program: Program, version: Version) -> tuple[float, float]:
-    """Return what the roofline predicts, in microseconds, and its relative error."""
-    target = job.target if job.target.gpu is None else whole_network_target(job.target)
-    space, kernels = search_space(program), kernels_of(program, target.activation)
-    inside = version.precision if version.precision in ("float32", "bfloat16") else "float16"
-    table = Roofline(target=target, threads=job.threads, precision=inside).cost_table(space, kernels)
-    if version.provider == "tensorrt":  # it computes conversions in the kernels beside them
-        free = dict.fromkeys(table.quantize_us, 0.0)
-        table = replace(table, quantize_us=free, dequantize_us=free)
-    return table.predict_us(version.assignment), table.error

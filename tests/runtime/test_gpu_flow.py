@@ -39,6 +39,7 @@ from hwcomp.profiling import profile_kernels
 from hwcomp.quick_subject import quick_subject
 from hwcomp.report import render_terminal
 from hwcomp.report_html import render_html
+from hwcomp.store import KernelRow, Setting, Store
 from hwcomp.target import load
 from hwcomp.tracing import trace
 from hwcomp.uniform import timing
@@ -379,6 +380,37 @@ def test_a_table_of_a_gpu_has_kernels_in_halves(
         ("quantize", "float16"), ("dequantize", "float16"),
     }  # fmt: skip
     assert {kernel.detail for kernel in kernels if kernel.op == "launch"} == {"", "graph"}
+
+
+def test_a_table_of_such_a_gpu_stands_in_for_the_roofline(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
+    """Versions that it does not know are not compared with those that it knows, unless it knows none."""
+    given, target = workload("images"), load("gpu")
+    subject = quick_subject(trace(given.model, given.example_inputs), target)
+    device = "gpu: NVIDIA H200 | compute: 9.0 | provider: cuda | cpu: any"
+    store = Store(tmp_path / "store.sqlite")
+    store.add_kernels(
+        Setting(device=device, runtime="onnxruntime 1.31.1", threads=1),
+        [
+            KernelRow(
+                kernel=key, method="network", median_us=us, p10_us=us, p90_us=us, runs=9, date="2026-11-30",
+                provenance="measured",
+            )
+            for key in subject.kernels.keys
+            for us in (2.0 if parse(key).scheme == "float16" else 10.0,)
+        ],
+    )  # fmt: skip
+    manifest = compiled(given, store=store.path)
+    known = {version.name: version.speedup for version in manifest.versions if not version.refused}
+    assert set(known) == {"ONNX Runtime, CUDA, float32", "ONNX Runtime, CUDA, float16"}
+    assert known["ONNX Runtime, CUDA, float16"] > 3
+    assert (
+        "float32 and float16 of ONNX Runtime's CUDA provider alone"
+        in refusals(manifest)["ONNX Runtime, TensorRT, int8"]
+    )
+    assert manifest.compiled.latency_us.provenance == "measured"
+    assert any("of a table, measured on gpu: NVIDIA H200" in note for note in manifest.notes)
+    on_paper = compiled(given, store=store.path, precision="int8")
+    assert on_paper.compiled.latency_us.provenance == "analytic"
 
 
 def test_what_would_be_compared_is_told_without_doing_it(cli: Any, tiny_source: str) -> None:

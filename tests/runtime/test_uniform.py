@@ -25,6 +25,7 @@ from hwcomp.subject import to_bytes
 from hwcomp.target import load
 from hwcomp.tracing import trace
 from hwcomp.uniform.judging import Judge, Judged, order, take
+from hwcomp.uniform.predicting import Predictor
 from hwcomp.uniform.timing import measure
 from hwcomp.uniform.versions import Version, Versions
 from hwcomp.workload import Workload
@@ -109,7 +110,7 @@ def compared(make_network: Any, tmp_path: Path) -> Any:
         other = Version(runtime="tvm", content=content, precision="float32")
         with LocalDevice() as device:
             made = Versions(offered=[baseline, other], baseline=baseline)
-            return measure(job, program, device, made, Judge.of(job, file, [network.inputs]))
+            return measure(job, Predictor.of(job, program), device, made, Judge.of(job, file, [network.inputs]))
 
     return compared
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hwcomp.cost_models import instructions
+from hwcomp.cost_models import _shipped
 from hwcomp.cost_models.learned import LearnedModel, fit
 from hwcomp.cost_models.roofline import ERROR
 from hwcomp.errors import InputError
@@ -26,12 +26,12 @@ CPI_ERROR = 0.12
 @pytest.fixture(autouse=True)
 def _nothing_is_shipped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The tables that come with hwcomp are no part of these tests, nor theirs of others."""
-    monkeypatch.setattr(instructions, "files", lambda _package: Path("no such folder"))
-    instructions.shipped_rows.cache_clear()
-    instructions.shipped_model.cache_clear()
+    monkeypatch.setattr(_shipped, "files", lambda _package: Path("no such folder"))
+    for cached in (_shipped.shipped_table, _shipped.shipped_model):
+        cached.cache_clear()
     yield
-    instructions.shipped_rows.cache_clear()
-    instructions.shipped_model.cache_clear()
+    for cached in (_shipped.shipped_table, _shipped.shipped_model):
+        cached.cache_clear()
 
 
 @pytest.fixture
@@ -217,20 +217,44 @@ def test_the_error_of_a_simulated_table_includes_that_of_the_rate(
     assert f"+-{100 * known.table.error:.0f} %" in known.source
 
 
-def test_a_shipped_table_is_of_one_thread(
-    store: Store, arm: Target, chain_subject: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ship a table of kernels that all take 3 us."""
+
+    def ship(target: Target, setting: Setting, subject: Any, provenance: str) -> None:
+        (tmp_path / "tables").mkdir()
+        about = {"device": setting.device, "runtime": setting.runtime, "threads": setting.threads}
+        lines = [{"format": "hwcomp-latency", "version": 1}]
+        lines += [
+            {"row": "kernel", **about, "kernel": key, "median_us": 3.0, "provenance": provenance}
+            for key in subject.kernels.keys
+        ]
+        (tmp_path / "tables" / f"{target.name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        monkeypatch.setattr(_shipped, "files", lambda _package: tmp_path)
+        _shipped.shipped_table.cache_clear()
+
+    return ship
+
+
+def test_a_shipped_table_is_of_one_thread(store: Store, arm: Target, chain_subject: Any, ship: Any) -> None:
     """It counts where nothing was counted here, and only for as many threads as were emulated."""
-    (tmp_path / "tables").mkdir()
-    shipped = [{"format": "hwcomp-latency", "version": 1}]
-    shipped += [{"kernel": key, "median_us": 3.0} for key in chain_subject.kernels.keys]
-    (tmp_path / "tables" / f"{arm.name}.jsonl").write_text("\n".join(map(json.dumps, shipped)))
-    monkeypatch.setattr(instructions, "files", lambda _package: tmp_path)
-    instructions.shipped_rows.cache_clear()
+    ship(arm, SIMULATED, chain_subject, "simulated")
     for threads in (None, 1):
         known = best(arm, store, chain_subject, threads)
         assert (known.table.provenance, known.threads, entries(known)) == ("simulated", 1, {3.0})
     assert best(arm, store, chain_subject, threads=2).table.provenance == "analytic"
+
+
+def test_a_shipped_table_that_was_measured_says_so(store: Store, arm: Target, chain_subject: Any, ship: Any) -> None:
+    """Rows that were measured here come before it, counted ones after it."""
+    ship(arm, BOARD, chain_subject, "measured")
+    store.add_kernels(SIMULATED, rows(chain_subject, 7.0, "simulated"))
+    known = best(arm, store, chain_subject)
+    assert (known.table.provenance, known.threads, entries(known)) == ("measured", BOARD.threads, {3.0})
+    assert "shipped with hwcomp" in known.source
+    assert best(arm, store, chain_subject, threads=1).table.provenance == "simulated"
+    store.add_kernels(BOARD, rows(chain_subject, 5.0))
+    assert entries(best(arm, store, chain_subject)) == {5.0}
 
 
 def test_whole_runs_in_the_store_correct_the_table(
