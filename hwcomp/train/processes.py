@@ -6,9 +6,11 @@ the user gave, however many processes there are. Gradients are summed by hand, w
 """
 
 import atexit
+import contextlib
 import os
 import warnings
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +21,9 @@ from hwcomp.errors import InputError
 from hwcomp.train.feed import Batch
 
 T = TypeVar("T")
+
+LEAVING_S = 5.0
+"""How long a process waits at its end for the others."""
 
 
 class Processes:
@@ -128,8 +133,13 @@ class Processes:
 
 
 def _leave() -> None:
-    """Close gloo's connections before the interpreter ends: its threads abort a process that others leave first."""
+    """Close gloo's connections before the interpreter ends: its threads abort a process that others leave first.
+
+    So they leave together, unless others do not come.
+    """
     if dist.is_initialized():
+        with contextlib.suppress(RuntimeError):  # one of them is gone, or has other things to do
+            dist.monitored_barrier(timeout=timedelta(seconds=LEAVING_S))
         dist.destroy_process_group()
 
 
