@@ -1,13 +1,13 @@
 """How long the versions of a network take, in turn on a device; without one, by the roofline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hwcomp.devices.base import Device
 from hwcomp.devices.compare import compare
-from hwcomp.errors import DeviceError, DeviceLost, DeviceThrottled, LoweringError
+from hwcomp.errors import DeviceError, DeviceLost, DeviceThrottled, HwcompError, LoweringError
 from hwcomp.job import Job
 from hwcomp.measurement import Comparison, Measurement, estimated
 from hwcomp.uniform.judging import Judge, Judged, take
@@ -123,7 +123,9 @@ def measure(job: Job, predictor: Predictor, device: Device, made: Versions, judg
     taken, judged = take(found, judge, NEAR_TIE)
     graph, again = _captured(job, device, made.baseline, taken, judge, refused)
     if graph is not None and again is not None:
-        compared, judged = again, [*judged, graph]
+        anew = replace(_judged(taken.version, again, moved[taken.version.name]), drop=taken.drop)
+        compared, judged = again, [graph, *(anew if one is taken else one for one in judged)]
+        taken = anew
         taken = graph if graph.speedup >= WORTH_A_GRAPH * again.speedup(taken.version.name) else taken
     compiled = compared.measurement(taken.version.name)
     is_measured = compiled.provenance == "measured"
@@ -144,20 +146,24 @@ def measure(job: Job, predictor: Predictor, device: Device, made: Versions, judg
 
 
 def _runnable(device: Device, made: Versions, judge: Judge) -> tuple[dict[str, float], dict[str, str]]:
-    """Return how far each version that the device can run is off, and why it cannot run the others."""
+    """Return how far each version that the device can run is off, and why it cannot run the others.
+
+    Raises:
+        DeviceError: it is lost, or it can run none of them: the reason is that of the first one.
+        LoweringError: likewise, and the reason is not the device's.
+    """
     moved: dict[str, float] = {}
-    refused = dict(made.refused)
+    refused, errors = dict(made.refused), list[HwcompError]()
     for version in made.offered:
         try:
             moved[version.name] = judge.moved_on(device, version)
         except GONE:  # noqa: PERF203 - the others are tried all the same
             raise
         except (LoweringError, DeviceError) as error:
-            if len(made.offered) == 1:
-                raise
             refused[version.name] = str(error)
+            errors.append(error)
     if not moved:
-        raise LoweringError(" ".join(refused.values()))
+        raise type(errors[0])(f"{str(errors[0]).rstrip('.')}; no other version of the network can run there either.")
     return moved, refused
 
 

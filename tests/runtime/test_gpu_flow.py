@@ -153,6 +153,15 @@ def test_a_device_that_goes_away_ends_it_with_one_sentence(
     assert str(lost.value).count("child") == 1
 
 
+def test_a_runtime_without_gpus_is_told_once(driver: Driver, opened: Open, compiled: Callable[..., Manifest]) -> None:
+    """There is a driver, but ONNX Runtime's build for processors."""
+    driver.set(H200)
+    ask = partial(compiled, workload("images"), opened, precision="float16", runtime="onnxruntime")
+    sentence = refusal(DeviceError, ask)
+    assert "has no CUDAExecutionProvider; run `pip uninstall" in sentence
+    assert sentence.endswith("no other version of the network can run there either.")
+
+
 def test_a_graph_that_is_no_faster_is_not_taken(
     driver: Driver, opened: Open, compiled: Callable[..., Manifest], tmp_path: Path
 ) -> None:
@@ -163,6 +172,8 @@ def test_a_graph_that_is_no_faster_is_not_taken(
         workload("images"), partial(opened, *STAND_IN, slow), precision="float32", runtime="onnxruntime"
     )
     assert [version.taken for version in manifest.versions if "CUDA graph" in version.name] == [False]
+    (taken,) = [version for version in manifest.versions if version.taken]
+    assert taken.latency_us == manifest.compiled.latency_us.median
     wishes = wishes_of(file_of(tmp_path))
     assert wishes is not None
     assert not wishes.graph
