@@ -84,7 +84,7 @@ gpu-bundle: $(STAMP) ## Pack what a GPU machine without network needs to measure
 	$(BIN)/python benchmarks/gpu/build.py
 
 gpu-placement: $(STAMP) ## Ask ONNX Runtime's CUDA provider, without a GPU, where it would run our files (downloads 250 MB)
-	$(BIN)/python benchmarks/gpu/placement.py
+	$(BIN)/python benchmarks/gpu_placement.py
 
 gpu-tables: $(STAMP) ## Keep what a bundle measured, RESULTS=its folder, and print the tables
 	$(BIN)/python benchmarks/gpu/gather.py $(RESULTS)

@@ -1,6 +1,6 @@
 """Ask ONNX Runtime's real CUDA provider, without a GPU, whether it has a kernel for every operator of our files.
 
-    python benchmarks/gpu/placement.py [--wheel onnxruntime_gpu-....whl] [NAME ...]
+    python benchmarks/gpu_placement.py [--wheel onnxruntime_gpu-....whl] [NAME ...]
 
 The wheel (250 MB) is downloaded if none is given. Beside it lie empty libraries of CUDA (`empty_cuda`), so that the
 provider starts; each version of each network is then opened as hwcomp opens it on a GPU, and once more as a CUDA graph,
@@ -17,27 +17,24 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from common import ROOT, save
+from empty_cuda import write_empty
 
-from common import save  # noqa: E402 - beside the folder of this file
-from empty_cuda import write_empty  # noqa: E402
-
-from hwcomp.artifact import TVM  # noqa: E402
-from hwcomp.config import CompileConfig  # noqa: E402
-from hwcomp.console import Reporter  # noqa: E402
-from hwcomp.default_passes import default_passes  # noqa: E402
-from hwcomp.design import designed_assignments  # noqa: E402
-from hwcomp.job import Job  # noqa: E402
-from hwcomp.prepared import prepare_for_search  # noqa: E402
-from hwcomp.program import run_passes  # noqa: E402
-from hwcomp.quick_subject import quick_subject  # noqa: E402
-from hwcomp.stages import Stages, cache_root  # noqa: E402
-from hwcomp.target import load  # noqa: E402
-from hwcomp.tracing import trace  # noqa: E402
-from hwcomp.uniform.forms import whole_network_target  # noqa: E402
-from hwcomp.uniform.versions import Version, versions_for_gpu  # noqa: E402
-from hwcomp.workload import load_workload  # noqa: E402
+from hwcomp.artifact import TVM
+from hwcomp.config import CompileConfig
+from hwcomp.console import Reporter
+from hwcomp.default_passes import default_passes
+from hwcomp.design import designed_assignments
+from hwcomp.job import Job
+from hwcomp.prepared import prepare_for_search
+from hwcomp.program import run_passes
+from hwcomp.quick_subject import quick_subject
+from hwcomp.stages import Stages, cache_root
+from hwcomp.target import load
+from hwcomp.tracing import trace
+from hwcomp.uniform.forms import whole_network_target
+from hwcomp.uniform.versions import Version, versions_for_gpu
+from hwcomp.workload import load_workload
 
 NAMES = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "vit_tiny")
 VERSION = "1.31.1"

@@ -8,12 +8,10 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
-COMPUTE_MAJOR, COMPUTE_MINOR = 75, 76
-"""Of ``cudaDeviceAttr`` (CUDA runtime API)."""
-
 OF_CUDART = """
 #include <stdlib.h>
 #include <string.h>
+enum { COMPUTE_MAJOR = 75, COMPUTE_MINOR = 76 };  // of cudaDeviceAttr (CUDA runtime API)
 #define ROOM(bytes) aligned_alloc(256, ((bytes) + 255) / 256 * 256)
 int cudaMalloc(void **to, size_t bytes) { *to = ROOM(bytes); return 0; }
 int cudaMallocHost(void **to, size_t bytes) { *to = ROOM(bytes); return 0; }
@@ -32,12 +30,12 @@ int cudaRuntimeGetVersion(int *version) { *version = 13000; return 0; }
 int cudaDriverGetVersion(int *version) { *version = 13000; return 0; }
 int cudaStreamCreateWithFlags(void **stream, unsigned flags) { *stream = malloc(8); return 0; }
 int cudaDeviceGetAttribute(int *value, int attribute, int device)
-  { *value = attribute == %(major)d ? 9 : attribute == %(minor)d ? 0 : 132; return 0; }
+  { *value = attribute == COMPUTE_MAJOR ? 9 : attribute == COMPUTE_MINOR ? 0 : 132; return 0; }
 int cudaGetDeviceProperties(char *properties, int device)
   { memset(properties, 0, 1008); *(int *)(properties + 360) = 9; return 0; }
 const char *cudaGetErrorName(int error) { return "none"; }
 const char *cudaGetErrorString(int error) { return "there is no GPU"; }
-""" % {"major": COMPUTE_MAJOR, "minor": COMPUTE_MINOR}  # noqa: UP031 - C has braces of its own
+"""
 """What the provider asks for when it starts: memory, and a device of compute capability 9.0."""
 
 
