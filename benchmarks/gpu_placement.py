@@ -27,7 +27,7 @@ from hwcomp.default_passes import default_passes
 from hwcomp.design import designed_assignments
 from hwcomp.job import Job
 from hwcomp.prepared import prepare_for_search
-from hwcomp.program import run_passes
+from hwcomp.program import Program, run_passes
 from hwcomp.quick_subject import quick_subject
 from hwcomp.stages import Stages, cache_root
 from hwcomp.target import load
@@ -124,24 +124,24 @@ def files_of(network: str) -> list[Version]:
     traced = trace(workload.model, workload.example_inputs)
     whole = whole_network_target(target)
     program = run_passes(traced, default_passes(whole))
+    stage_config = CompileConfig(target="gpu", calibration=4)
+    prepared = prepare_for_search(workload, program, whole, stage_config, stages, reporter)
+    assert target.gpu is not None
     made = []
     for precision in ("float32", "float16", "weight8", "weight4"):
-        config = CompileConfig(target="gpu", precision=precision, runtime="onnxruntime", calibration=4)
+        config = CompileConfig(target="gpu", precision=precision, runtime="onnxruntime")
         job = Job(
             workload=workload, network=traced, original=program, target=target, config=config, stages=stages,
             reporter=reporter,
         )  # fmt: skip
-        prepared = prepare_for_search(workload, program, whole, config, stages, reporter)
-        assert target.gpu is not None
         offered = versions_for_gpu(job, target.gpu, program, prepared, timed=False).offered
         made += [version for version in offered if version.provider == "cuda" and version.runtime != TVM]
-    return [*made, *searched_files(network)]
+    return [*made, *searched_files(traced)]
 
 
-def searched_files(network: str) -> list[Version]:
+def searched_files(network: Program) -> list[Version]:
     """Return files as methods that search every operator make them: all in halves, and in turns with float32."""
-    workload = load_workload(str(ROOT / "examples" / "imagenet_shapes" / f"model.py:{network}"))
-    subject = quick_subject(trace(workload.model, workload.example_inputs), load("gpu"))
+    subject = quick_subject(network, load("gpu"))
     designed = designed_assignments(subject.space)
     told = {"float16": ", operator by operator", "alternating 0": " in turns with float32"}
     return [

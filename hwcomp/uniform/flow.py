@@ -112,7 +112,7 @@ def _manifest(job: Job, judge: Judge, timed: Timed, notes: Sequence[str], calibr
         target=TargetReport(
             name=target.name,
             description=target.description,
-            activation="int8_symmetric" if version.assignment else target.activation,
+            activation="int8_symmetric" if version.precision == "int8" else target.activation,
             threads=job.threads,
             provider=version.provider,
         ),

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
 from hwcomp.artifact import TVM
 from hwcomp.config import Precision, Provider
 from hwcomp.devices.agent.wishes import Wishes
@@ -151,6 +153,6 @@ def _linear_share(job: Job) -> float:
     sizes = {"linear": 0, "": 0}
     for module in job.network.module.modules():
         weight = getattr(module, "weight", None)
-        if weight is not None and hasattr(weight, "numel"):
-            sizes["linear" if type(module).__name__ == "Linear" else ""] += weight.numel()
+        if isinstance(weight, Tensor):
+            sizes["linear" if isinstance(module, nn.Linear) else ""] += weight.numel()
     return sizes["linear"] / max(1, sum(sizes.values()))

@@ -22,7 +22,7 @@ LATENCY_HERE_US = 4000.0
 """Of a network on this processor, about: it decides how many held-out samples are looked at."""
 
 NEGLIGIBLE = 0.005
-"""Distance below which versions count as equally exact; halves move outputs by a fifth of it."""
+"""Distance below which versions count as equally exact: no metric would notice it."""
 
 
 @dataclass(frozen=True, kw_only=True)

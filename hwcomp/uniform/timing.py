@@ -1,4 +1,4 @@
-"""How long the versions of a network take, in turn on a device; without one, by the roofline."""
+"""How long the versions of a network take, in turn on a device or as predicted, and which of them is taken."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,12 +70,13 @@ def estimate(job: Job, predictor: Predictor, made: Versions, judge: Judge) -> Ti
         made: the versions.
         judge: of what they compute.
     """
-    if not any(predictor.predicted_us(version) for version in made.offered):
+    told = [predictor.predicted_us(version) for version in made.offered]
+    if not any(told):
         predictor = predictor.on_paper()
+        told = [predictor.predicted_us(version) for version in made.offered]
     baseline_us, error = _known(predictor, made.baseline)
     found, refused = [], dict(made.refused)
-    for version in made.offered:
-        predicted = predictor.predicted_us(version)
+    for version, predicted in zip(made.offered, told, strict=True):
         if predicted is None:
             refused[version.name] = NO_TABLE
             continue

@@ -247,8 +247,8 @@ def test_a_network_without_what_the_precision_is_for(compiled: Callable[..., Man
         compiled(given, precision="weight4")
 
 
-def test_what_loses_too_much_is_passed_over(compiled: Callable[..., Manifest]) -> None:
-    """Labels by the network itself; a budget of nothing leaves the float network's own precision."""
+def test_labels_decide_where_there_are_any(compiled: Callable[..., Manifest]) -> None:
+    """They are the network's own answers, so that the float network loses nothing; what was not taken was not asked."""
     given = workload("images")
     x = torch.randn(40, 3, 16, 16)
     with torch.no_grad():

@@ -15,6 +15,7 @@ from gpu_stand_ins import FEED, H200, STAND_IN, Driver, Open, network, refusal
 from onnx import TensorProto, helper
 
 from hwcomp.devices.agent import sessions
+from hwcomp.devices.agent.captured import Captured
 from hwcomp.devices.agent.sessions import open_session
 from hwcomp.devices.agent.wire import Refused
 from hwcomp.devices.agent.wishes import Wishes, wishes_of
@@ -128,7 +129,6 @@ def test_a_captured_session_gives_what_a_usual_one_does(driver: Driver, opened: 
 
 
 def test_a_captured_session_takes_new_inputs_in_place() -> None:
-    from hwcomp.devices.agent.captured import Captured
 
     session = Captured(onnxruntime.InferenceSession(network(), providers=["CPUExecutionProvider"]), "cpu")
     plain = onnxruntime.InferenceSession(network(), providers=["CPUExecutionProvider"])
@@ -140,7 +140,6 @@ def test_a_captured_session_takes_new_inputs_in_place() -> None:
 
 
 def test_outputs_that_no_graph_can_write() -> None:
-    from hwcomp.devices.agent.captured import Captured
 
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy")
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])

@@ -16,8 +16,11 @@ from pathlib import Path
 from .processor import isa
 from .wire import Refused, Source
 
-KERNELS_MARK, KERNELS_DIGITS, MAX_KERNELS_BYTES = b"hwcomp-kernels/1", 12, 2**26
-"""End of a model that carries a library of operators, and the digits of the library's length before it."""
+KERNELS_MARK, MAX_KERNELS_BYTES = b"hwcomp-kernels/1", 2**26
+"""End of a model that carries a library of operators."""
+
+DIGITS = 12
+"""Of the length that stands before a mark."""
 
 ELF_MACHINES = {"x86_64": 62, "AMD64": 62, "aarch64": 183, "arm64": 183}
 """System V ABI, ``e_machine``."""
@@ -30,15 +33,23 @@ INSTALLED: dict[str, str] = {}
 
 def kernels(source: Source) -> bytes | None:
     """Return the library that a model carries, None if there is none; only the end of the model is read."""
-    end = tail(source, KERNELS_DIGITS + len(KERNELS_MARK))
-    if not end.endswith(KERNELS_MARK):
-        return None
     try:
-        length = int(end[:KERNELS_DIGITS], 16)
-        text = tail(source, length + len(end))[:length]
-        return zlib.decompress(base64.b64decode(text, validate=True))
+        text = ending(source, KERNELS_MARK)
+        return None if text is None else zlib.decompress(base64.b64decode(text, validate=True))
     except (ValueError, zlib.error):
         raise Refused("the kernels inside the model are damaged") from None
+
+
+def ending(source: Source, mark: bytes) -> bytes | None:
+    """Return what stands at the end of a model, before its length in hexadecimal digits and a mark; None without it.
+
+    Raises ValueError where the length is no number, or more than a model carries.
+    """
+    end = tail(source, DIGITS + len(mark))
+    if not end.endswith(mark):
+        return None
+    length = int(end[:DIGITS], 16)
+    return tail(source, length + len(end))[:length]
 
 
 def tail(source: Source, count: int) -> bytes:

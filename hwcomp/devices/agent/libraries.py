@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .carried import ELF_MAGIC, installed, tail
+from .carried import ELF_MAGIC, ending, installed
 from .tvm_runtime import TVM_ALL_CORES, TVM_CPU, TVM_GPU, TVM_POOL, load_gpu_runtime, tvm_function, tvm_runtime
 from .wire import Header, Refused, Source
 
-LIBRARY_MARK, LIBRARY_DIGITS = b"hwcomp-library/1", 12
-"""End of a network that is a library of TVM, and the digits of the length of its signature (JSON) before it."""
+LIBRARY_MARK = b"hwcomp-library/1"
+"""End of a network that is a library of TVM, behind its signature (JSON) and the length of that."""
 
 ALIGNMENT_BYTES = 64
 """Of tensors, as TVM's code expects it."""
@@ -29,11 +29,10 @@ def is_library(source: Source) -> bool:
 
 def signature(source: Source) -> Header:
     """Return the names, shapes and types of the inputs and outputs of a library of TVM."""
-    end = tail(source, LIBRARY_DIGITS + len(LIBRARY_MARK))
-    if not end.endswith(LIBRARY_MARK):
+    text = ending(source, LIBRARY_MARK)
+    if text is None:
         raise Refused("a library that hwcomp did not write, or not all of it")
-    length = int(end[:LIBRARY_DIGITS], 16)
-    found: Header = json.loads(tail(source, length + len(end))[:length])
+    found: Header = json.loads(text)
     return found
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from .carried import tail
+from .carried import DIGITS, ending
 from .providers import CUDA, PROVIDERS, TENSORRT
 from .wire import Refused, Source
 
-WISHES_MARK, WISHES_DIGITS = b"hwcomp-wishes/1", 12
-"""End of a model that has wishes, and the digits of their length before it."""
+WISHES_MARK = b"hwcomp-wishes/1"
+"""End of a model that has wishes, behind them and their length."""
 
 TENSORRT_PRECISIONS = {"float16": "trt_fp16_enable", "bfloat16": "trt_bf16_enable", "int8": "trt_int8_enable"}
 """Precision -> option by which TensorRT may compute in it, where it finds that to be faster; int8 where the model has
@@ -49,17 +49,16 @@ class Wishes:
     def written(self) -> bytes:
         """Return what stands at the end of a model that has these wishes."""
         text = json.dumps(asdict(self), sort_keys=True).encode()
-        return text + f"{len(text):0{WISHES_DIGITS}x}".encode() + WISHES_MARK
+        return text + f"{len(text):0{DIGITS}x}".encode() + WISHES_MARK
 
 
 def wishes_of(source: Source) -> Wishes | None:
     """Return how a model wishes to be run; None where it does not say, or is to be run by the processor."""
-    end = tail(source, WISHES_DIGITS + len(WISHES_MARK))
-    if not end.endswith(WISHES_MARK):
-        return None
     try:
-        length = int(end[:WISHES_DIGITS], 16)
-        found = json.loads(tail(source, length + len(end))[:length])
+        text = ending(source, WISHES_MARK)
+        if text is None:
+            return None
+        found = json.loads(text)
         wishes = Wishes(str(found["provider"]), tuple(map(str, found["precisions"])), found["graph"] is True)
     except (ValueError, KeyError, TypeError):
         raise Refused("what the model says of how it is to be run is damaged") from None
