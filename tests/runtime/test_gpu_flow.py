@@ -16,16 +16,15 @@ import onnxruntime
 import pytest
 import torch
 from archives import write_archive
+from gpu_networks import compiler, file_of, refusals, workload
 from gpu_stand_ins import FEED, H200, STAND_IN, Driver, Open, network, refusal
 from onnx import TensorProto
 from rich.console import Console
 from ssh_server import MISSING, REASON, Server
 from torch import Tensor, nn
-from torch.nn import functional
 
 import hwcomp
-from hwcomp import benches
-from hwcomp.config import CompileConfig, Fastest, Method, Precision, Shrinking, Speedup
+from hwcomp.config import Fastest, Precision
 from hwcomp.devices import open_device
 from hwcomp.devices import ssh as ssh_module
 from hwcomp.devices.agent.wishes import wishes_of
@@ -34,82 +33,21 @@ from hwcomp.errors import DeviceError, DeviceLost, InputError
 from hwcomp.kernel import parse
 from hwcomp.manifest import Manifest
 from hwcomp.matching import check_matches
-from hwcomp.pipeline import compile_workload
-from hwcomp.profiling import profile_kernels
 from hwcomp.quick_subject import quick_subject
 from hwcomp.report import render_terminal
 from hwcomp.report_html import render_html
 from hwcomp.store import KernelRow, Setting, Store
 from hwcomp.target import load
 from hwcomp.tracing import trace
-from hwcomp.uniform import timing
 from hwcomp.workload import Workload
 
 SLOW = ("session.run_with_iobinding(binding)", "import time; time.sleep(0.02); session.run_with_iobinding(binding)")
 """What is no CUDA graph takes longer."""
 
 
-class Attention(nn.Module):
-    """A linear layer, an attention, and another linear layer; most weights are in linear layers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).view(2, 6, 3, 4, 8).permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = functional.scaled_dot_product_attention(q, k, v)
-        result: Tensor = self.out(mixed.transpose(1, 2).reshape(2, 6, 32))
-        return result
-
-
-class Images(nn.Module):
-    """Convolutions, a residual addition and a linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.fc = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = torch.relu(self.a(x))
-        result: Tensor = self.fc((y + self.b(y)).mean((2, 3)))
-        return result
-
-
-NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
-    "attention": (Attention, (2, 6, 32)),
-    "images": (Images, (2, 3, 16, 16)),
-}
-
-
-def workload(name: str, **more: Any) -> Workload:
-    torch.manual_seed(0)
-    kind, shape = NETWORKS[name]
-    return Workload(name=name, model=kind().eval(), example_inputs=(torch.randn(shape),), **more)
-
-
 @pytest.fixture
 def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Manifest]:
-    """Compile for a GPU; where one is given, on a device that is opened as it says."""
-    monkeypatch.setenv("HWCOMP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(timing, "ROUNDS", 2)
-
-    def compiled(given: Workload, device: Any = None, **options: Any) -> Manifest:
-        monkeypatch.setattr(benches, "open_device", lambda *_: device())
-        where = {} if device is None else {"device": "ssh://gpu"}
-        budget = options.pop("budget", Fastest(1.0))
-        config = CompileConfig(target="gpu", budget=budget, out=tmp_path / "out", calibration=4, **where, **options)
-        return compile_workload(given, config).report
-
-    return compiled
-
-
-def file_of(tmp_path: Path) -> bytes:
-    return (tmp_path / "out" / "model.onnx").read_bytes()
-
-
-def refusals(manifest: Manifest) -> dict[str, str]:
-    return {version.name: version.refused for version in manifest.versions if version.refused}
+    return compiler(tmp_path, monkeypatch)
 
 
 def test_every_version_takes_its_turn(
@@ -258,6 +196,7 @@ def test_labels_decide_where_there_are_any(compiled: Callable[..., Manifest]) ->
     manifest = compiled(labelled, budget=Fastest(0.0))
     (taken,) = [version for version in manifest.versions if version.taken]
     assert taken.drop == 0.0
+    assert {version.drop for version in manifest.versions if version is not taken} == {None}
     assert manifest.compiled.accuracy == manifest.baseline.accuracy == 100.0
 
 
@@ -329,68 +268,6 @@ def test_a_gpu_behind_ssh(
 def test_the_manifest_of_a_gpu_is_read_again(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
     written = compiled(workload("images"), precision="int8")
     assert Manifest.model_validate(json.loads((tmp_path / "out" / "manifest.json").read_text())) == written
-
-
-class Wide(nn.Module):
-    """Convolutions that are large enough for their width and precision to matter on paper."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c = (nn.Conv2d(i, o, 3, padding=1) for i, o in ((3, 256), (256, 256), (256, 256)))
-        self.fc = nn.Linear(256, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in (self.a, self.b, self.c):
-            x = torch.relu(layer(x))
-        result: Tensor = self.fc(x.mean((2, 3)))
-        return result
-
-
-def trainable() -> Workload:
-    torch.manual_seed(0)
-    data = [(torch.randn(4, 3, 28, 28), torch.randint(0, 4, (4,))) for _ in range(2)]
-    return Workload(
-        name="wide", model=Wide().eval(), example_inputs=(torch.randn(4, 3, 28, 28),), train_data=lambda: data
-    )
-
-
-@pytest.mark.parametrize(
-    ("method", "options"),
-    [
-        ("uniform_pruning", {"shrinking": Shrinking(rate=0.5, epochs=1)}),
-        pytest.param("differentiable", {"shrinking": Shrinking(epochs=2)}, marks=pytest.mark.slow),
-    ],
-)
-def test_methods_that_train_choose_halves_for_every_operator(
-    method: Method, options: dict[str, Any], compiled: Callable[..., Manifest], tmp_path: Path
-) -> None:
-    budget = Fastest(None) if method == "uniform_pruning" else Speedup(2.0)
-    manifest = compiled(trainable(), method=method, budget=budget, **options)
-    chosen = {site.choice for site in manifest.sites}
-    assert "float16" in chosen
-    assert chosen <= {"float", "float16"}
-    types = {one.data_type for one in onnx.load_model_from_string(file_of(tmp_path)).graph.initializer}
-    assert TensorProto.FLOAT16 in types
-    loaded = hwcomp.load(tmp_path / "out", provider="cpu")
-    assert np.isfinite(loaded(trainable().example_inputs[0]).numpy()).all()
-
-
-def test_a_table_of_a_gpu_has_kernels_in_halves(
-    driver: Driver, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is measured of a network for methods that train: operators in both formats, and the casts between them."""
-    driver.set(H200)
-    monkeypatch.setenv("HWCOMP_CACHE", str(tmp_path / "cache"))
-    given, target = workload("images"), load("gpu")
-    subject = quick_subject(trace(given.model, given.example_inputs), target)
-    device = opened(*STAND_IN)
-    rows = profile_kernels(subject, (device,), 1, print)
-    kernels = [parse(row.kernel) for row in rows]
-    assert {kernel.scheme for kernel in kernels if kernel.op == "conv2d"} == {"float", "float16"}
-    assert {(kernel.op, kernel.scheme) for kernel in kernels if kernel.op in ("quantize", "dequantize")} == {
-        ("quantize", "float16"), ("dequantize", "float16"),
-    }  # fmt: skip
-    assert {kernel.detail for kernel in kernels if kernel.op == "launch"} == {"", "graph"}
 
 
 def test_a_table_of_such_a_gpu_stands_in_for_the_roofline(compiled: Callable[..., Manifest], tmp_path: Path) -> None:
